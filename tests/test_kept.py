@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
+from nbdtun.errors import NotMigratable
 from nbdtun.kept import Kept
 
 
@@ -47,10 +48,23 @@ def test_others_in_the_directory_stay(tmp_path: Path) -> None:
     assert kept(tmp_path / "state/b").read() == Note("b")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b'{"text": 1, "number": 1}', b'{"text": "a"}', b"[" * 100_000])
-def test_nonsense_is_none(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b'{"text": 1, "number": 1}', b'{"number": 1}', b"[" * 100_000])
+def test_nonsense_is_an_error_that_names_the_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "note").write_bytes(content)
-    assert kept(tmp_path / "note").read() is None
+    assert kept(tmp_path / "note").is_there
+    with pytest.raises(NotMigratable, match=f"{tmp_path}/note, the record of .*, cannot be read: .*; the release of nbdtun that wrote it"):
+        kept(tmp_path / "note").read()
+
+
+def test_so_is_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "note").mkdir()
+    with pytest.raises(NotMigratable, match="cannot be read: Is a directory"):
+        kept(tmp_path / "note").read()
+
+
+def test_another_release_has_more_fields_or_fewer(tmp_path: Path) -> None:
+    (tmp_path / "note").write_bytes(b'{"text": "a", "colour": {"red": 1}}')
+    assert kept(tmp_path / "note").read() == Note("a")
 
 
 def test_one_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:

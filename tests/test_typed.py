@@ -61,3 +61,11 @@ def test_a_value_is_read_as_it_was_written() -> None:
 def test_anything_else_is_refused(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         of_json(Outer, as_json(VALUE) | changes)
+
+
+def test_a_lenient_reader_knows_less_or_more_at_any_depth() -> None:
+    told = {"name": "a", "later": [1], "inner": {"number": 2, "later": {}}, "each": [{}], "options": {"x": 1}}
+    assert of_json(Outer, told, lenient=True) == Outer("a", Inner(2), (Inner(),), {"x": 1})
+    for wrong in ({**told, "inner": {"number": "2"}}, {"later": 1}):
+        with pytest.raises(ValueError, match=r"inner\.number is wrong|outer does not have the fields name$"):
+            of_json(Outer, wrong, lenient=True)

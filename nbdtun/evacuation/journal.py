@@ -29,6 +29,8 @@ from nbdtun.typed import as_json, of_json
 
 T = TypeVar("T")
 
+_OTHER_RELEASE: Final = "the release that began the evacuation can end it"
+
 #: The form of the tables; a later one has another number. A table that is only new has not: an earlier release passes over it.
 FORM: Final = 1
 _TABLES: Final = {
@@ -182,7 +184,7 @@ class Journal:
         if found is None:
             return None
         if found[0] != FORM:
-            raise JournalFailed(f"the journal {self.path} has form {found[0]}", "the release that began the evacuation can end it")
+            raise JournalFailed(f"the journal {self.path} has form {found[0]}", _OTHER_RELEASE)
         return self._read(Terms, found[1])
 
     def entries(self) -> list[Entry]:
@@ -227,9 +229,10 @@ class Journal:
 
     def _read(self, kind: type[T], told: str) -> T:
         try:
-            return of_json(kind, json.loads(told))
-        except (ValueError, ConfigError) as odd:
-            raise JournalFailed(f"the journal {self.path} cannot be understood: {odd}") from odd
+            return of_json(kind, json.loads(told), lenient=True)
+        except (ValueError, RecursionError, ConfigError) as odd:
+            what = f"the journal {self.path} cannot be understood: {odd}"
+            raise JournalFailed(what, _OTHER_RELEASE) from odd
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:

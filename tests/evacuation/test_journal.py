@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -19,6 +20,7 @@ from nbdtun.evacuation.life import State, Trigger
 from nbdtun.evacuation.retries import Strikes
 from nbdtun.evacuation.terms import Terms
 from nbdtun.evacuation.values import Entry, Move
+from nbdtun.typed import as_json
 from tests.powers import ordinary
 
 TERMS = Terms(qmp="/run/qemu/{vm}.qmp", to=("hv2",))
@@ -203,6 +205,9 @@ def test_another_form(path: Path) -> None:
         journal.terms()
     with journal._change() as database:
         database.execute("UPDATE evacuation SET form = 1, terms = '{}'")
-    with pytest.raises(JournalFailed, match="understood"):
+    with pytest.raises(JournalFailed, match=r"understood: .*; the release that began the evacuation can end it"):
         journal.terms()
+    with journal._change() as database:
+        database.execute("UPDATE evacuation SET terms = ?", (json.dumps({**as_json(TERMS), "later": 1}),))
+    assert journal.terms() == TERMS
     journal.close()

@@ -185,12 +185,12 @@ class Arrivals:
         """
         for uuid in recorded(self._records):
             kept = self._kept(uuid)
-            left = kept.read()
-            if left is None or left.arrived or self._of(uuid) is not None or (maker and left.maker != maker):
-                continue
-            if not _is_others(left):
-                kept.write(evolve(left, maker=identity(os.getpid())))
             try:
+                left = kept.read()
+                if left is None or left.arrived or self._of(uuid) is not None or (maker and left.maker != maker):
+                    continue
+                if not _is_others(left):
+                    kept.write(evolve(left, maker=identity(os.getpid())))
                 async with self._lock:
                     await self._clear(kept, Claim(frozenset({left.owner})))
             except NbdtunError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nbdtun.errors import OutcomeUnknown
 from nbdtun.libvirt.findings import ALONE, SNAPSHOTS, TRANSIENT, UNRESOLVED
 from nbdtun.libvirt.near.pending import pending
 from nbdtun.libvirt.near.survey import Survey
@@ -16,7 +17,12 @@ def obstacles(checklist: Checklist, found: Survey, state: Path, *, keep: bool = 
 
     ``state`` has the handovers whose outcome is unknown.
     """
-    name, left = found.domain.name, pending(state, found.domain.uuid).read()
+    name = found.domain.name
+    try:
+        left = pending(state, found.domain.uuid).read()
+    except OutcomeUnknown as odd:
+        checklist.add(UNRESOLVED(f"{name}: {odd.what}", odd.remedy))
+        left = None
     if left is not None and not left.ended:
         checklist.add(UNRESOLVED(f"{name} was handed over in an earlier migration, and it is not known yet whether it runs there"))
     elif found.stands:

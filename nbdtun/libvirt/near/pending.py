@@ -13,6 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
+from nbdtun.errors import OutcomeUnknown
 from nbdtun.kept import Kept
 from nbdtun.migration.rollback.presence import lives, pid_of
 
@@ -51,16 +52,36 @@ class Pending:
         return pid_of(self.holder)
 
 
-def pending(state: Path, uuid: str) -> Kept[Pending]:
+class Handover(Kept[Pending]):
+    """The record at ``path``. One that cannot be read is an unknown outcome, too."""
+
+    unreadable = OutcomeUnknown
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, Pending)
+
+
+def pending(state: Path, uuid: str) -> Handover:
     """The record of the domain with this UUID, in the directory ``state``."""
-    return Kept(state / f"{uuid}{_SUFFIX}", Pending)
+    return Handover(state / f"{uuid}{_SUFFIX}")
 
 
-def pending_of(state: Path, name: str) -> Kept[Pending] | None:
-    """The record of the domain of this name, whose UUID is not known any more; None if there is none."""
+def pending_of(state: Path, name: str) -> Handover | None:
+    """
+    The record of the domain of this name, whose UUID is not known any more; None if there is none.
+
+    :raise OutcomeUnknown: there is none, but one that cannot be read, which may be it.
+    """
+    odd: OutcomeUnknown | None = None
     for path in sorted(state.glob(f"*{_SUFFIX}")):
-        kept = Kept(path, Pending)
-        found = kept.read()
+        kept = Handover(path)
+        try:
+            found = kept.read()
+        except OutcomeUnknown as error:
+            odd = odd or error
+            continue
         if found is not None and found.name == name:
             return kept
+    if odd is not None:
+        raise odd
     return None

@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from nbdtun.deferreds import end_of
-from nbdtun.errors import NbdtunError
+from nbdtun.errors import NbdtunError, OutcomeUnknown
 from nbdtun.libvirt.far.arrivals import BASE, COMMON
 from nbdtun.libvirt.near.handover import Held
 from nbdtun.libvirt.near.pending import MOVED, STAYED, pending
@@ -74,7 +74,7 @@ class Takeover:
             self.log.warn("{vm}: the destination could not be asked; it ends the migration by itself", vm=vm)
         if self._held is None:
             return
-        if self._held.closed.called and self._pending.read() is None:
+        if self._held.closed.called and not self._pending.is_there:
             self.log.info("{vm}: libvirt here has ended it", vm=vm)
         elif self._held.closed.called:
             self._note(holder="")
@@ -152,7 +152,12 @@ class Takeover:
             session.close()
 
     def _note(self, **changes: Any) -> None:
-        if self._held is not None and (found := self._pending.read()) is not None and found.session == self._ward.session:
+        try:
+            found = self._pending.read()
+        except OutcomeUnknown as odd:  # it is asked for all the same
+            self.log.warn("{vm}: {reason}", vm=self._ward.name, reason=odd.line)
+            return
+        if self._held is not None and found is not None and found.session == self._ward.session:
             self._pending.write(evolve(found, **changes))
 
     def _sweep(self) -> None:

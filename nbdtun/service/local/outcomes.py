@@ -12,6 +12,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from nbdtun.logs import make_logger
 from nbdtun.migration.destination.life import State
 from nbdtun.ownership.directories import remove_empty
 from nbdtun.ownership.files import make_folder, remove_drafts, remove_file, replace_file
@@ -28,6 +29,8 @@ def state_dir(run_dir: str | None) -> Path:
 
 class Outcomes:
     """The outcome of the last session of each VM, in files of ``directory``."""
+
+    log = make_logger()
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -58,12 +61,18 @@ class Outcomes:
         return ""
 
     def recall(self, vm: str, session: str | None) -> State | None:
-        """The state in which ``session`` of the VM has ended (None: its last one); None if that is unknown."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
+        """
+        The state in which ``session`` of the VM has ended (None: its last one); None if that is unknown. What cannot be read may be of any
+        session, and of a guest that has run.
+        """
+        try:
             found = json.loads(self._path(vm).read_bytes())
-            if session in (None, found["session"]):
-                return State(found["state"])
-        return None
+            return State(found["state"]) if session in (None, found["session"]) else None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as odd:
+            self.log.warn("{path} cannot be read, so that {vm} may have run here: {reason!s}", path=self._path(vm), vm=vm, reason=odd)
+            return State.UNCERTAIN
 
     def forget(self, vm: str) -> None:
         """The source knows it."""

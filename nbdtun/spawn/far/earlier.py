@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from nbdtun.errors import MonitorError, NbdtunError
+from nbdtun.errors import MonitorError, NbdtunError, NotMigratable
 from nbdtun.logs import make_logger
 from nbdtun.migration.catalogue import OCCUPIED
 from nbdtun.migration.finding import Finding
@@ -70,8 +70,8 @@ class Earlier:
         return f"<Earlier {self._vm}>"
 
     async def look(self) -> tuple[str, str]:
-        """The monitor of the QEMU that was made, and a session of it that has ended without its guest; empty if there is none."""
-        left = self._record.read()
+        """The monitor of the QEMU that was made, and a session of it that has ended without its guest; empty if none is known."""
+        left = self._known()
         if left is None:
             return "", ""
         seen = await self._see(left)
@@ -79,12 +79,16 @@ class Earlier:
 
     async def settle(self) -> None:
         """The source knows the outcome: what a guest has run on is written down no longer."""
-        left = self._record.read()
+        left = self._known()
         if left is not None and (await self._see(left)).ran:
             self._record.erase()
 
     async def clear(self) -> Finding | None:
-        """Remove what was left; or return why it stays, for an operator."""
+        """
+        Remove what was left; or return why it stays, for an operator.
+
+        :raise NotMigratable: what was left cannot be read.
+        """
         left = self._record.read()
         if left is None:
             return None
@@ -101,6 +105,14 @@ class Earlier:
         self._record.erase()
         self.log.info("{vm}: removed what an earlier far end had made", vm=self._vm)
         return None
+
+    def _known(self) -> Recorded | None:
+        """What was left, as far as that can be read."""
+        try:
+            return self._record.read()
+        except NotMigratable as odd:
+            self.log.warn("{vm}: {reason}", vm=self._vm, reason=odd.line)
+            return None
 
     async def _see(self, left: Recorded) -> Seen:
         """Ask the QEMU that was made, if it lives; systemd knows the process of a unit."""

@@ -137,3 +137,20 @@ def test_where_directories_of_sessions_are(monkeypatch: pytest.MonkeyPatch) -> N
     for user, base in ((0, BASE), (1000, COMMON)):
         monkeypatch.setattr(os, "geteuid", lambda user=user: user)
         assert base_of_sessions() == base
+
+
+def test_a_record_that_cannot_be_read_blocks_its_own_domain_only(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
+    kept, other = record(tmp_path, UUID), record(tmp_path, f"f{UUID[1:]}")
+    kept.write(Begun(UUID, "web1", SESSION, maker=identity(os.getppid())))
+    text = (tmp_path / f"{UUID}.arrival").read_text()
+    (tmp_path / f"{UUID}.arrival").write_text("{}")
+    refused = error(arrivals.begin("f" * 32, Bond(), WANTED, alive))
+    assert isinstance(refused, NotMigratable)
+    assert f"{UUID}.arrival, the record of an earlier migration, cannot be read" in f"{refused}"
+    (tmp_path / f"f{UUID[1:]}.arrival").write_text(text.replace(UUID, f"f{UUID[1:]}"))
+    done: list[Any] = []
+    Deferred.fromCoroutine(arrivals.sweep()).addBoth(done.append)
+    clock.pump([1.0] * 60)
+    assert done == [None]
+    assert (tmp_path / f"{UUID}.arrival").read_text() == "{}"
+    assert other.read() is not None

@@ -53,3 +53,13 @@ def said(found: Survey, state: Path) -> list[str]:
     obstacles(checklist, found, state)
     assert all(finding.remedy == "use --resolve" for finding in checklist.findings)
     return [finding.what for finding in checklist.findings]
+
+
+def test_a_handover_that_cannot_be_read_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / f"{FOUND.domain.uuid}.handover").write_text("{}")
+    checklist = Checklist()
+    obstacles(checklist, FOUND, tmp_path)
+    (finding,) = checklist.findings
+    assert finding.level is Level.FAILURE
+    assert finding.remedy.startswith("the release of nbdtun that wrote it can end it")
+    assert finding.what.startswith(f"web1: {tmp_path}/{FOUND.domain.uuid}.handover, the record of an earlier migration, cannot be read")

@@ -6,8 +6,10 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 from attrs import evolve
 
+from nbdtun.errors import OutcomeUnknown
 from nbdtun.libvirt.near.pending import MOVED, Pending, pending, pending_of
 from nbdtun.migration.rollback.presence import identity
 
@@ -29,8 +31,11 @@ def test_by_its_name_where_the_domain_has_gone(tmp_path: Path) -> None:
     kept = pending_of(tmp_path, "web1")
     assert kept is not None
     assert kept.read() == evolve(LEFT, ended=MOVED)
-    assert pending_of(tmp_path, "web2") is None
     assert pending_of(tmp_path / "nowhere", "web1") is None
+    with pytest.raises(OutcomeUnknown, match=r"broken\.handover, .* cannot be read"):
+        pending_of(tmp_path, "web2")  # it may be its own
+    (tmp_path / "broken.handover").unlink()
+    assert pending_of(tmp_path, "web2") is None
 
 
 def test_another_process_that_lives_holds_it() -> None:

@@ -349,3 +349,13 @@ def test_nor_has_one_that_its_operator_has_paused(case: Case) -> None:
     with pytest.raises(NotMigratable, match="paused at the source by its operator"):
         case.resolve(here, Fate())
     assert here.done == []
+
+
+def test_a_record_that_cannot_be_read_is_no_word_that_there_is_none(case: Case) -> None:
+    """It may be of a later release. Nothing is asked, and nothing is done."""
+    for here in (Here(PAUSED), Here(None)):
+        (case.state / f"{UUID}.handover").write_text("{}")
+        with pytest.raises(OutcomeUnknown, match="cannot be read: pending does not have the fields"):
+            case.resolve(here, Fate())
+        assert here.done == []
+        assert case.kept.is_there

@@ -35,9 +35,11 @@ def test_one_under_way_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b'{"session": "%s", "state": "strange"}' % SESSION.encode()])
-def test_nonsense_is_none(tmp_path: Path, content: bytes) -> None:
+def test_nonsense_may_be_of_a_guest_that_has_run(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "web1.outcome").write_bytes(content)
-    assert Outcomes(tmp_path).recall("web1", None) is None
+    for session in (None, SESSION):
+        assert Outcomes(tmp_path).recall("web1", session) is State.UNCERTAIN
+    assert Outcomes(tmp_path).monitor("web1") == ""
 
 
 def test_a_directory_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest_twisted
 from attrs import evolve
 from twisted.internet import reactor
 
-from nbdtun.errors import MonitorError
+from nbdtun.errors import MonitorError, NotMigratable
 from nbdtun.migration.rollback.presence import identity
 from nbdtun.ownership.images import make_file
 from nbdtun.spawn.far import earlier as module
@@ -237,3 +237,14 @@ async def test_what_a_guest_runs_on_is_named_no_longer_once_its_source_knows(sce
     await scene.earlier.settle()
     await scene.earlier.settle()
     assert (scene.record.read(), scene.disk.exists()) == (None, True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_record_that_cannot_be_read_lets_nothing_be_made_nor_removed(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "state/web1.made").write_text("{}")
+    assert await scene.earlier.look() == ("", "")
+    await scene.earlier.settle()
+    with pytest.raises(NotMigratable, match=r"web1\.made, .* cannot be read"):
+        await scene.earlier.clear()
+    assert scene.there.exists()
+    assert scene.record.is_there

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from nbdtun.errors import NotMigratable
 from nbdtun.ownership.images import MadeFile
 from nbdtun.spawn.far.record import Record, Recorded
 
@@ -20,6 +21,7 @@ NONSENSE = [b"", b"[]", b"{}", b"\xff", b'{"qmp": 1}', b'{"qmp": "q", "images": 
 
 
 @pytest.mark.parametrize("content", NONSENSE)
-def test_nonsense_is_none(tmp_path: Path, content: bytes) -> None:
+def test_nonsense_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "made").write_bytes(content)
-    assert Record(tmp_path / "made").read() is None
+    with pytest.raises(NotMigratable, match="made, the record of an earlier migration, cannot be read"):
+        Record(tmp_path / "made").read()
