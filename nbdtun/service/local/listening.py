@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 from twisted.application.internet import StreamServerEndpointService
@@ -15,6 +15,12 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from zope.interface import implementer
 
 from nbdtun.errors import ConfigError
+from nbdtun.ownership.directories import make_directories
+
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "`ss -ltnp` shows the process that listens there",
+    errno.ENOENT: "make its directory first",
+}
 
 
 @implementer(IStreamServerEndpoint)
@@ -53,17 +59,20 @@ class BothFamilies:
 @implementer(IStreamServerEndpoint)
 @frozen
 class LocalEndpoint:
-    """Wraps ``endpoint``; ``label`` is how messages name it."""
+    """Wraps ``endpoint``; ``label`` is how messages name it. ``folder`` is a directory of nbdtun's own that is made first."""
 
     endpoint: Any
     label: str
+    folder: str = ""
 
     async def _listen(self, factory: IProtocolFactory) -> IListeningPort:
         try:
+            if self.folder:
+                make_directories(self.folder)
             port: IListeningPort = await self.endpoint.listen(factory)
         except (CannotListenError, OSError) as failure:
             reason = getattr(failure, "socketError", failure)
-            remedy = "`ss -ltnp` shows the process that listens there" if getattr(reason, "errno", None) == errno.EADDRINUSE else ""
+            remedy = _REMEDIES.get(getattr(reason, "errno", None) or 0, "")
             raise ConfigError(f"{self.label}: {getattr(reason, 'strerror', None) or reason}", remedy) from failure
         return port
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from nbdtun.errors import ConfigError
 from nbdtun.ownership.listening import BACKLOG, Listener
 from nbdtun.ownership.reacher import Reacher
 from nbdtun.process import Reactor
+from nbdtun.service.local.base import base_of
 from nbdtun.service.local.heritage import BUCKET, Inherited, claim
 from nbdtun.service.local.listening import BothFamilies, LocalEndpoint
 from nbdtun.service.tunnel.records import in_force
@@ -103,6 +105,7 @@ def make_listener(reactor: Reactor, address: Address, tunnel: TunnelSettings) ->
     """
     Make the endpoint that a daemon listens on; a UNIX socket gets the settings' mode unless its own string has one.
 
+    The run directory's base is made for a socket in it: at the first start after a boot, nothing else has made it.
     A daemon that takes another's place goes on with the socket that it has from there.
 
     :raise ConfigError: the plugin that has endpoints of its kind makes none of it.
@@ -117,7 +120,8 @@ def make_listener(reactor: Reactor, address: Address, tunnel: TunnelSettings) ->
     mode = tunnel.socket_mode if address.mode is None else address.mode
     owner = tunnel.socket_owner
     listener = Listener(reactor, address.path, mode, (owner.uid, owner.gid) if owner else None, address.backlog or BACKLOG)
-    return LocalEndpoint(listener if found is None else Inherited(reactor, found, listener), address.text)
+    folder, base = os.path.dirname(os.path.abspath(address.path)), f"{base_of(tunnel.run_dir)}"
+    return LocalEndpoint(listener if found is None else Inherited(reactor, found, listener), address.text, folder if folder == base else "")
 
 
 def _made(make: Callable[[Any, str], Any], reactor: Reactor, address: Address) -> Any:

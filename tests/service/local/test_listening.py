@@ -30,6 +30,20 @@ async def test_a_port_that_is_taken() -> None:
     assert str(refused.value) == f"{text}: Address already in use; `ss -ltnp` shows the process that listens there"
 
 
+@ensureDeferred
+async def test_a_socket_whose_directory_is_not_there(tmp_path: Path) -> None:
+    """One that is nbdtun's own is made, whatever the umask: QEMU's user passes through it."""
+    from twisted.internet import reactor
+
+    path, factory = f"{tmp_path}/run/nbd.sock", Factory.forProtocol(Protocol)
+    with pytest.raises(ConfigError) as refused:
+        await LocalEndpoint(Listener(reactor, path, 0o600), f"unix:{path}").listen(factory)
+    assert str(refused.value) == f"unix:{path}: No such file or directory; make its directory first"
+    port = await LocalEndpoint(Listener(reactor, path, 0o600), f"unix:{path}", f"{tmp_path}/run").listen(factory)
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o711
+    await maybeDeferred(port.stopListening)
+
+
 class Served(Protocol):
     """Tells by which address its peer has come, and closes."""
 
@@ -85,16 +99,6 @@ async def test_a_port_of_both_families_that_is_taken_in_one() -> None:
         number = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"tcp:{number}: Address already in use; `ss -ltnp`"):
             await LocalEndpoint(BothFamilies(reactor, number, 50), f"tcp:{number}").listen(Factory.forProtocol(Protocol))
-
-
-@ensureDeferred
-async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    from twisted.internet import reactor
-
-    path = f"{tmp_path}/none/nbd.sock"
-    with pytest.raises(ConfigError) as refused:
-        await LocalEndpoint(Listener(reactor, path, 0o600), f"unix:{path}").listen(Factory.forProtocol(Protocol))
-    assert str(refused.value) == f"unix:{path}: No such file or directory"
 
 
 def service_on(path: Path) -> ListeningService:

@@ -53,6 +53,12 @@ def test_a_socket_is_private_unless_told_otherwise(tmp_path: Path) -> None:
     assert listener(rf"unix:{path}-mode\=z.sock:lockfile=0").mode == 0o600
 
 
+def test_the_run_directory_is_made_for_a_socket_in_it_and_no_other() -> None:
+    settings = TunnelSettings(run_dir="/run/other")
+    for path, folder in (("/run/other/s", "/run/other"), ("/run/other/deep/s", ""), ("/run/s", "")):
+        assert make_listener(Reactor(), parse(f"unix:{path}", Role.LISTEN), settings).folder == folder
+
+
 def test_a_socket_of_systemds_that_is_not_there() -> None:
     """As where somebody starts the unit's command by hand."""
     with pytest.raises(ConfigError) as refused:
