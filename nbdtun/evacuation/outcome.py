@@ -6,6 +6,7 @@ import enum
 
 from attrs import frozen
 
+from nbdtun.errors import MigrationError
 from nbdtun.evacuation.values import Entry
 from nbdtun.migration.progress import Phase, Progress
 
@@ -51,14 +52,15 @@ def of_settlement(entry: Entry, last: Progress | None, said: str) -> Outcome:
     """
     The outcome of ``nbdtun migrate --recover`` for the VM of ``entry``, whose failure is the one that an operator is told.
 
-    Its failures are answers: the VM has not arrived, or there was nothing to resolve; so it is here. Only a source that cannot be asked, or
-    that libvirt does not have any more, may have been ended after the VM's arrival.
+    The code ``migration`` is the answer that the VM is here. A source that cannot be asked, or that libvirt does not have or run any more,
+    may have been ended after the VM's arrival. All else is no answer: the question was refused, as the VM is another's business by now, or
+    it was cancelled before it was asked.
     """
     told = of_migration(last, said)
     if told.fate is not Fate.HERE:
         return told
     if told.code in _GONE:
         return Outcome(Fate.GONE, told.code, told.reason)
-    if told.code in ("migration", "not-migratable", "cancelled"):
+    if told.code == MigrationError.code:
         return Outcome(Fate.HERE, entry.code or told.code, entry.reason or told.reason)
     return Outcome(Fate.UNKNOWN, told.code, told.reason)

@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from nbdtun.deferreds import shield
-from nbdtun.errors import GuestLost, LibvirtError, MigrationError, NbdtunError, NotMigratable, OutcomeUnknown, TunnelError
+from nbdtun.errors import GuestLost, LibvirtError, MigrationError, NbdtunError, OutcomeUnknown, TunnelError
 from nbdtun.kept import Kept
 from nbdtun.libvirt.connection import Libvirt
 from nbdtun.libvirt.near.job import Job
@@ -329,8 +329,3 @@ async def examine(libvirt: Libvirt, plan: Plan) -> Survey:
 def known_again(found: Survey, nonces: Nonces) -> Any:
     """The images, which the far end can know again if it sees them too."""
     return tuple(evolve(image, twin=nonces.twin(origin)) for image, origin in zip(found.images, found.origins, strict=True))
-
-
-def nothing_to_resolve(vm: str, why: str) -> NotMigratable:
-    """The error of a resolution without an unknown outcome."""
-    return NotMigratable(f"{vm} {why}; there is nothing to resolve")

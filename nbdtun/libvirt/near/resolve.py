@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from nbdtun.errors import GuestLost, LibvirtError, MigrationError, NotMigratable, OutcomeUnknown
 from nbdtun.kept import Kept
 from nbdtun.libvirt.connection import NO_DOMAIN, Libvirt
-from nbdtun.libvirt.near.departure import Plan, nothing_to_resolve
+from nbdtun.libvirt.near.departure import Plan
 from nbdtun.libvirt.near.job import Job
 from nbdtun.libvirt.near.pending import MOVED, STAYED, Pending, pending, pending_of
 from nbdtun.libvirt.near.session import FarSession
@@ -34,6 +34,8 @@ _BY_USER: Final = 1
 
 #: Seconds between two looks at what another process has found out.
 _LOOK: Final = 0.5
+
+_NOTHING: Final = "there is nothing to resolve"
 
 State = tuple[int, int]
 
@@ -58,11 +60,11 @@ class Settlement:
         """
         Resolve it; returns when the domain is at the destination, and no other is here.
 
-        :raise NotMigratable: there is no unknown outcome, and the domain is here.
-        :raise LibvirtError: it is not here, and nothing is known of it.
+        :raise NotMigratable: libvirt has not brought its migration to an end.
+        :raise LibvirtError: it is not here, or off, and nothing is known of it.
         :raise OutcomeUnknown: it is still unknown; the domain here stays paused.
         :raise GuestLost: it has run there, and is gone there; what is here stays as it is.
-        :raise MigrationError: it did not arrive; it runs at the source again.
+        :raise MigrationError: it did not arrive, and runs at the source again; or there is no unknown outcome, and it is here.
         """
         vm = self._plan.settings.vm
         self.checklist.raise_failures(vm)
@@ -82,9 +84,9 @@ class Settlement:
                     await self._job.end(undefine=False)
                 return self._progress(Phase.COMPLETED)
         if state is None and (left is None or kept is None):
-            raise LibvirtError(f"{vm} is not at the source; there is nothing to resolve here", number=NO_DOMAIN)
+            raise LibvirtError(f"{vm} is not at the source; {_NOTHING} here", number=NO_DOMAIN)
         if state is not None and state[0] != PAUSED and left is None:
-            raise nothing_to_resolve(vm, "is not paused at the source")
+            raise _nothing_to_resolve(vm, state)
         self._job.uuid = uuid or (left.uuid if left is not None else "")
         if state is not None and state[0] != OFF and await self._job.is_under_way():
             raise NotMigratable(f"libvirt still has a migration of {vm} under way", "wait for its end; `virsh domjobabort` ends it")
@@ -139,7 +141,7 @@ class Settlement:
             kept.erase()
             return self._progress(Phase.COMPLETED)
         if state is not None and state[1] == _BY_USER and left is None and not fate.begun:
-            raise nothing_to_resolve(vm, "was paused at the source by its operator, and has not run at the destination")
+            raise MigrationError(f"{vm} was paused at the source by its operator, and has not run at the destination; {_NOTHING}")
         if state is not None and state[0] == PAUSED and (left is None or left.runs):
             await self._job.resume()
             state = (RUNNING, 0)
@@ -175,6 +177,13 @@ class Settlement:
         progress = Progress(time=time(), elapsed=self._reactor.seconds() - self._began, phase=phase, link=self._way.link)
         self._report(progress)
         return progress
+
+
+def _nothing_to_resolve(vm: str, state: State) -> MigrationError:
+    """No outcome is unknown here. One that runs is here; one that does not may have been ended after its arrival."""
+    if state[0] in (RUNNING, BLOCKED):
+        return MigrationError(f"{vm} is not paused at the source; {_NOTHING}")
+    return LibvirtError(f"{vm} does not run at the source; {_NOTHING} here", number=NO_DOMAIN)
 
 
 def _stayed(vm: str, state: State | None) -> MigrationError:

@@ -339,14 +339,18 @@ def test_another_process_has_ended_it(case: Case) -> None:
     assert outcome.of_settlement(Entry(Move("web1", "")), last, "").fate is outcome.Fate.GONE  # its destination is asked next
 
 
-def test_one_that_runs_has_no_unknown_outcome(case: Case) -> None:
-    with pytest.raises(NotMigratable, match="is not paused at the source; there is nothing to resolve"):
-        case.resolve(Here(RUNNING), Fate())
+@pytest.mark.parametrize(("now", "fate"), [(RUNNING, outcome.Fate.HERE), (OFF, outcome.Fate.GONE)])
+def test_one_that_runs_has_no_unknown_outcome(case: Case, now: tuple[int, int], fate: outcome.Fate) -> None:
+    """One that is off may have been ended after its arrival, and kept: an evacuation asks its destination."""
+    with pytest.raises(MigrationError, match="at the source; there is nothing to resolve") as told:
+        case.resolve(Here(now), Fate())
+    last = Progress(0.0, 0.0, Phase.FAILED, code=told.value.code)
+    assert outcome.of_settlement(Entry(Move("web1", "")), last, "").fate is fate
 
 
 def test_nor_has_one_that_its_operator_has_paused(case: Case) -> None:
     here = Here(BY_USER)
-    with pytest.raises(NotMigratable, match="paused at the source by its operator"):
+    with pytest.raises(MigrationError, match="paused at the source by its operator"):
         case.resolve(here, Fate())
     assert here.done == []
 

@@ -127,6 +127,14 @@ def test_one_without_a_word_is_asked_for_until_that_is_in_vain(journal: Journal)
         assert case.ends(Phase.UNKNOWN, "no-answer").state is state
 
 
+@pytest.mark.parametrize(("phase", "code"), [(Phase.CANCELLED, None), (Phase.FAILED, "not-migratable"), (Phase.UNKNOWN, "unknown")])
+def test_one_that_was_not_asked_for_is_not_told_to_have_stayed(journal: Journal, phase: Phase, code: str | None) -> None:
+    case = Case(journal, WAITS.after(Trigger.START, to="hv2").after(Trigger.VANISH).after(Trigger.SETTLE))
+    assert case.ends(phase, code).state is State.UNSETTLED
+    case.book.note(case.book["a"].after(Trigger.SETTLE), "its outcome is asked for")
+    assert case.ends(phase, code).state is State.UNKNOWN
+
+
 def test_one_whose_qemu_here_is_gone_is_asked_for_there(journal: Journal) -> None:
     case = Case(journal, WAITS.after(Trigger.START, to="hv2").after(Trigger.VANISH).after(Trigger.SETTLE))
     assert case.ends(Phase.FAILED, "monitor").state is State.MOVED
