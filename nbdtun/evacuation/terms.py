@@ -35,7 +35,8 @@ class Terms:
     """
     ``qmp`` is the form of the monitors' paths, with ``{vm}`` for a VM's name; or ``libvirt`` the URI of this host's libvirt. ``to`` has the
     destinations, none where nothing is to be moved. ``words`` are the other options of ``nbdtun migrate``, the same for all VMs. ``only``
-    are patterns for the VMs' names, all where there are none, ``without`` those of VMs that stay.
+    are patterns for the VMs' names, all where there are none, ``without`` those of VMs that stay. ``restores``: ``only`` has the names that
+    another host's report has, and some may be elsewhere.
 
     ``bandwidth`` is that of all VMs together, in bytes per second, 0 for no limit. ``copying`` VMs copy at a time. A VM is tried again
     ``retries`` times, the first time after ``pause`` milliseconds. ``window`` has the hours for switchovers, empty for all. ``hooks`` is a
@@ -47,6 +48,7 @@ class Terms:
     to: tuple[str, ...]
     words: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    restores: bool = False
     without: tuple[str, ...] = ()
     bandwidth: int = 0
     copying: int = field(default=2, validator=_count)

@@ -75,6 +75,7 @@ def _told(options: Mapping[str, Any], restored: tuple[str, ...]) -> dict[str, An
     told = {name: options[name] for name in ("qmp", "libvirt", "to", "without", "copying", "retries", "window")}
     return told | {
         "only": options["only"] or restored,
+        "restores": bool(restored and not options["only"]),
         "words": words_of({**options, **whole}),
         "bandwidth": options["bandwidth"] and parse_rate(options["bandwidth"]),
         "pause": _milliseconds(options["retry_pause"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -64,7 +64,7 @@ async def survey(reactor: Reactor, terms: Terms) -> list[Seen]:
     """
     Look at all QEMUs here that the terms are for, with or without a guest; nothing is changed.
 
-    :raise NbdtunError: libvirt cannot be asked, or the monitors' directory cannot be read.
+    :raise NbdtunError: libvirt cannot be asked, the monitors' directory cannot be read, or an ``only`` fits none.
     """
     found = await (_libvirt(reactor, terms) if terms.libvirt else _monitors(reactor, terms))
     if not found:  # a misspelt form finds nothing, too
@@ -81,10 +81,18 @@ def chosen(terms: Terms, names: Iterable[str]) -> list[str]:
     return [name for name in names if (not terms.only or fits(name, terms.only)) and not fits(name, terms.without)]
 
 
+def _check_only(terms: Terms, names: Collection[str]) -> None:
+    """A misspelt pattern would move nothing, in silence. Of the VMs of a report, others may be at another host."""
+    vain = [pattern for pattern in terms.only if not any(fnmatchcase(name, pattern) for name in names)]
+    if vain and not terms.restores:
+        raise ConfigError(f"--only {', '.join(vain)}: no VM here has such a name", "`nbdtun vms` lists those that are here")
+
+
 async def _monitors(reactor: Reactor, terms: Terms) -> list[Seen]:
     _check_directory(terms.qmp)
     pattern = VMPattern("*", terms.qmp)
     every, odd = dict(VMs([pattern]).items()), unusable(pattern)
+    _check_only(terms, [*every, *odd])
     turns = DeferredSemaphore(AT_ONCE)
 
     def ask(vm: str) -> Deferred[Seen]:
@@ -144,6 +152,7 @@ async def _libvirt(reactor: Reactor, terms: Terms) -> list[Seen]:
     libvirt = await Libvirt(reactor, terms.libvirt).open()
     try:
         names = await libvirt.do(lambda connection: [domain.name() for domain in connection.listAllDomains(_ACTIVE)])
+        _check_only(terms, names)
         return [await _domain(libvirt, vm) for vm in chosen(terms, names)]
     finally:
         libvirt.close()

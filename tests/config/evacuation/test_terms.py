@@ -63,7 +63,8 @@ def test_those_that_come_home(tmp_path: Path) -> None:
     rows = [{"vm": "b", "state": "moved"}, {"vm": "c", "state": "stayed"}, {"vm": "a", "state": "moved"}]
     path.write_text(json.dumps({"vms": rows}))
     terms = make_terms(options(qmp=QMP, to=("hv1",), restore=f"{path}"), None)
-    assert (terms.only, terms.rules.order) == (("b", "a"), ("b", "a"))
+    assert (terms.only, terms.rules.order, terms.restores) == (("b", "a"), ("b", "a"), True)
+    assert not make_terms(options(qmp=QMP, to=("hv1",), restore=f"{path}", only=("a",)), None).restores
     path.write_text(json.dumps({"vms": rows[1:2]}))
     with pytest.raises(ConfigError, match="no VM has been moved"):
         make_terms(options(qmp=QMP, to=("hv1",), restore=f"{path}"), None)

@@ -13,6 +13,7 @@ from twisted.logger import capturedLogs
 
 from nbdtun.errors import ConfigError
 from nbdtun.evacuation.terms import Terms
+from nbdtun.service.evacuation import survey as module
 from nbdtun.service.evacuation.survey import Seen, survey
 
 
@@ -38,7 +39,7 @@ async def test_a_monitor_whose_name_is_not_valid_is_told(tmp_path: Path) -> None
     ("below", "more", "line"),
     [
         ("", {}, "no QMP socket has the form {0}/{{vm}}.qmp"),
-        ("", {"only": ("web*",)}, "no QMP socket has the form {0}/{{vm}}.qmp, among those that --only and --without choose"),
+        ("", {"without": ("web*",)}, "no QMP socket has the form {0}/{{vm}}.qmp, among those that --only and --without choose"),
         ("/nowhere", {}, "there is no directory {0}/nowhere, and so no VM"),
     ],
 )
@@ -47,6 +48,37 @@ async def test_a_host_without_vms_is_told_as_such(below: str, more: dict[str, An
     with capturedLogs() as events:
         assert await seen(Path(f"{tmp_path}{below}"), **more) == []
     assert [event["what"] for event in events] == [line.format(tmp_path)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_only_that_fits_no_vm_is_an_error(tmp_path: Path) -> None:
+    """The others would have been moved, and the status would have been 0."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{tmp_path}/my vm.qmp")
+    assert len(await seen(tmp_path, only=("my*",))) == 1
+    with pytest.raises(ConfigError, match=r"--only wbe\*: no VM here has such a name; `nbdtun vms` lists"):
+        await seen(tmp_path, only=("my*", "wbe*"))
+    assert len(await seen(tmp_path, only=("my*", "web1"), restores=True)) == 1  # it may be at another host
+
+
+@pytest_twisted.ensureDeferred
+async def test_nor_does_one_fit_a_domain_of_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class There:
+        def __init__(self, reactor: Any, uri: str) -> None:
+            pass
+
+        async def open(self) -> There:
+            return self
+
+        async def do(self, work: Any) -> list[str]:
+            return ["web1"]
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(module, "Libvirt", There)
+    with pytest.raises(ConfigError, match="--only db1: no VM here has such a name"):
+        await survey(cast(Any, Clock()), Terms(libvirt="qemu:///system", to=("hv2",), only=("web1", "db1")))
 
 
 @pytest_twisted.ensureDeferred
