@@ -5,17 +5,22 @@ Our own directories: made so that a replacement is noticed, given away by descri
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic, sleep
 
 from nbdtun.ownership.way import open_directory
 
 #: The depth to which directories are emptied for removal. Ours are three deep; QEMU's user can nest them without limit.
 DEEPEST = 16
+
+#: Seconds to wait for a lock, and between two attempts. Ours are held for an instant, but whoever can read a directory can lock it.
+PATIENCE, PAUSE = 3.0, 0.005
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -100,15 +105,32 @@ def opened(path: str) -> Iterator[int]:
 
 @contextmanager
 def locked(path: str) -> Iterator[int]:
-    """Hold the lock of a directory; yields a descriptor of it."""
+    """
+    Hold the lock of a directory; yields a descriptor of it.
+
+    :raise OSError: it cannot be opened, or another process keeps it locked for too long.
+    """
     with opened(path) as descriptor:
         lock(descriptor)
         yield descriptor
 
 
 def lock(directory: int) -> None:
-    """Lock a directory, until its descriptor is closed."""
-    fcntl.flock(directory, fcntl.LOCK_EX)
+    """
+    Lock a directory, until its descriptor is closed.
+
+    :raise OSError: another process keeps it locked for too long.
+    """
+    until = monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if monotonic() >= until:
+                raise BlockingIOError(errno.EWOULDBLOCK, "another process keeps it locked") from None
+        else:
+            return
+        sleep(PAUSE)
 
 
 def remove_unlocked(directory: int, prefix: str) -> None:

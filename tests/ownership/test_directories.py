@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from nbdtun.ownership.directories import DEEPEST, make_directories, make_if_missing, make_private, make_within, opened, remove_tree
+from nbdtun.errors import ConfigError
+from nbdtun.ownership import directories
+from nbdtun.ownership.directories import DEEPEST, locked, make_directories, make_if_missing, make_private, make_within, opened, remove_tree
+from nbdtun.service.local.rundir import RunDir
 
 
 def test_made_for_everybody_to_pass(tmp_path: Path) -> None:
@@ -19,6 +22,18 @@ def test_made_for_everybody_to_pass(tmp_path: Path) -> None:
     finally:
         os.umask(umask)
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a", "a/b")] == [0o711, 0o711]
+
+
+def test_a_lock_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any user who can read a directory can keep it locked."""
+    monkeypatch.setattr(directories, "PATIENCE", 0.02)
+    with locked(str(tmp_path)):
+        with pytest.raises(BlockingIOError, match="another process keeps it locked"), locked(str(tmp_path)):
+            pass
+        with pytest.raises(ConfigError, match="another process keeps it locked; choose another with --run-dir"):
+            _ = RunDir(str(tmp_path)).path
+    with locked(str(tmp_path)):
+        pass
 
 
 def test_private_ones_have_names_of_their_own(tmp_path: Path) -> None:

@@ -199,9 +199,9 @@ class ControlSocket:
         if self._port is None:
             return
         with suppress(OSError), locked(str(self._base)):
-            await stopped(self._port)
+            await self._stop()
             remove_empty(str(directory(self._base)))  # refused while there are others
-        self._port = None
+        await self._stop()  # where another process keeps it locked
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             one.callback(None)
@@ -211,6 +211,11 @@ class ControlSocket:
         for one_gone in gone:
             one_gone.addTimeout(FAREWELL_SECONDS, self._reactor).addErrback(lambda _: None)
             await one_gone
+
+    async def _stop(self) -> None:
+        port, self._port = self._port, None
+        if port is not None:
+            await stopped(port)
 
 
 def names(base: Path) -> list[Name]:

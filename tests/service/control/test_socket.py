@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 
 from nbdtun.errors import ConfigError, MigrationError, NoAnswer, NotMigratable
+from nbdtun.ownership import directories
 from nbdtun.service.control import client
 from nbdtun.service.control.client import ask, reports
 from nbdtun.service.control.commands import Cancel, Reload, Report, Serve, Set, Status, Yield
@@ -44,6 +45,15 @@ async def test_it_is_private_answers_and_goes_away(base: Path) -> None:
     with pytest.raises(ConfigError, match=r"web1: no such migration or daemon of this user is running here"):
         await ask(reactor, base, "web1")
     assert await reports(reactor, base) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_goes_away_where_another_process_keeps_the_directory_locked(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directories, "PATIENCE", 0.02)
+    control = await opened(base, Controllable())
+    with directories.locked(str(base)):
+        await control.close()
+    assert left(base) == ["control"]
 
 
 @pytest_twisted.ensureDeferred
