@@ -40,7 +40,11 @@ _REMEDIES: Final = (
     ("Too many authentication failures", "name the key in ssh's configuration, with IdentitiesOnly yes"),
     ("Could not resolve hostname", "check its spelling and DNS"),
     ("Connection refused", "does sshd run there, on this port?"),
+    ("kex_exchange_identification", "is it sshd that listens there?"),
+    ("banner exchange", "is it sshd that listens there?"),
 )
+#: Where ssh says nothing.
+_SILENT: Final = "`ssh {target} true` must work"
 
 
 def ssh_command(address: SSHAddress, remote: str, words: Sequence[str], *, attended: bool) -> list[str]:
@@ -76,7 +80,7 @@ def failure(address: SSHAddress, remote: str, status: int, said: Sequence[str]) 
     if status == SSH_FAILED:
         text = "\n".join(said)
         target = f"{address.user}@{address.host}" if address.user else address.host
-        remedy = next((remedy for words, remedy in _REMEDIES if words in text), "").format(target=target)
+        remedy = next((remedy for words, remedy in _REMEDIES if words in text), "" if last else _SILENT).format(target=target)
         return ReachError(f"{address}: {last.rstrip('.').removeprefix('ssh: ') or 'ssh ended without a word'}", remedy)
     died = f"ssh was ended by signal {-status}" if status < 0 else f"{remote} ended with status {status} there"
     return ReachError(f"{address}: {died}{f': {last}' if last else ''}")

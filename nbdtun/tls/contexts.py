@@ -110,7 +110,7 @@ def verify_name(host: str) -> str:
     try:
         name = host.rstrip(".").encode("idna").decode("ascii")
     except UnicodeError as error:
-        raise ConfigError(f"{host!r} is not a name that a certificate can be verified for: {error}") from error
+        raise ConfigError(f"{host!r} is not a name that a certificate can be verified for") from error
     if not name or name.startswith(".") or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
         raise ConfigError(f"{host!r} is not a name that a certificate can be verified for")
     return name

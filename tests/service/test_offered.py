@@ -87,7 +87,7 @@ async def test_while_a_source_is_there_nobody_else_can_guess(tmp_path: Path, mon
     source = await stage.comes()
     monkeypatch.setattr(offer, "AGAIN_SECONDS", 0.1)
     for code in (OTHER, stage.code):
-        with pytest.raises(ReachError, match="another source has come there with the code; wait until it has left"):
+        with pytest.raises(ReachError, match=r"^tcp:127\.0\.0\.1:\d+: another source has come there with the code; wait until it has left"):
             await stage.source(code).open()
     await stage.leaves(source)
     await stage.end()

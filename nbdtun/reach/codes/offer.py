@@ -43,6 +43,8 @@ AGAIN_SECONDS: Final = 3.0
 PAUSE: Final = 0.2
 
 _REMEDY: Final = "is `nbdtun receive` running there?"
+#: Of a port where a certificate is asked for.
+_TAKEN: Final = "wait until it has left; or give --tls-dir, and no code, if `nbdtun dest` listens there"
 
 
 class _Question(CheckedCommand):
@@ -271,6 +273,7 @@ class _Taking:
 
         :raise NbdtunError: as of :func:`take_offer`.
         """
+        late = f"no answer in {CONNECTION_SECONDS:g} s"
         connecting: Deferred[Any] = endpoint.connect(quiet_factory(lambda: self._secured))
         try:
             await with_timeout(self._reactor, CONNECTION_SECONDS, connecting, TimeoutError)
@@ -278,10 +281,10 @@ class _Taking:
             return await self._exchange(certificate, resume_window)
         except LinkLost as lost:
             if self._secured.wants_certificate:
-                raise ReachError("another source has come there with the code", "wait until it has left") from lost
+                raise ReachError("another source has come there with the code", _TAKEN) from lost
             raise ReachError(f"nobody answers with a code there: {lost}", _REMEDY) from lost
         except (ConnectError, OSError, TimeoutError) as error:
-            raise ReachError(f"nobody answers there: {why_unconnected(error) or 'no answer'}", _REMEDY) from error
+            raise ReachError(f"nobody answers there: {why_unconnected(error) or late}", _REMEDY) from error
         except CancelledError:
             self._secured.abortConnection()
             raise

@@ -173,7 +173,10 @@ class ControlSocket:
         :raise NotMigratable: another process has this socket.
         :raise ConfigError: the socket cannot be made.
         """
-        path = check_socket_path(self._name.path(self._base))
+        try:
+            path = check_socket_path(self._name.path(self._base))
+        except ConfigError as error:
+            raise ConfigError(f"{error}", "choose another with --run-dir") from None
         with _made(self._base) as folder:
             sweep(folder)
             refuse_others(self._base, self._name)

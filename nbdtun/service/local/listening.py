@@ -19,6 +19,7 @@ from nbdtun.ownership.directories import make_directories
 
 _REMEDIES: Final = {
     errno.EADDRINUSE: "`ss -ltnp` shows the process that listens there",
+    errno.EADDRNOTAVAIL: "`ip addr` shows this host's addresses",
     errno.ENOENT: "make its directory first",
 }
 

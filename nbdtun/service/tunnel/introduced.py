@@ -11,7 +11,7 @@ from twisted.protocols import amp
 
 from nbdtun.config.settings import Dialling, TunnelSettings
 from nbdtun.deferreds import shield
-from nbdtun.errors import LinkLost, NbdtunError, TLSError
+from nbdtun.errors import LinkLost, NbdtunError, ReachError, TLSError, WrongCode
 from nbdtun.process import Reactor, quiet_factory
 from nbdtun.reach.codes.offer import take_offer
 from nbdtun.reach.near import Questions, Talk
@@ -108,7 +108,12 @@ class Introduced:
         assert settings.code is not None
         self._say(Step(f"{self._name}: connecting to {connect}"))
         endpoint, window = make_client(self._reactor, connect), settings.tunnel.resume_window
-        found = await take_offer(self._reactor, endpoint, self._identity, settings.code, window)
+        try:
+            found = await take_offer(self._reactor, endpoint, self._identity, settings.code, window)
+        except WrongCode:
+            raise
+        except ReachError as error:
+            raise ReachError(f"{connect}: {error.what}", error.remedy) from error
         context = self._identity.asking(found.certificate)
         name = _name_in(found.certificate, connect)
         trust = Pinned(partial(self._identity.asking, found.certificate))

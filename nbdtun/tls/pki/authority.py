@@ -113,7 +113,7 @@ def _ascii_name(host: str) -> str:
     try:
         name = name.encode("ascii" if name.isascii() else "idna").decode("ascii")
     except UnicodeError as error:
-        raise ConfigError(f"{host!r} is not a host name: {error}") from error
+        raise ConfigError(f"{host!r} is neither a host name nor an IP address") from error
     labels = name.removeprefix("*.").split(".")
     if len(name) > 253 or labels[-1].isdigit() or not all(_LABEL.fullmatch(label) for label in labels):  # 300.1.1.1 was an address
         raise ConfigError(f"{host!r} is neither a host name nor an IP address")

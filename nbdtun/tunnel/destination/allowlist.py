@@ -54,7 +54,8 @@ class Rule:
             try:
                 ipaddress.ip_network(pattern)
             except ValueError as error:
-                raise ConfigError(f"{pattern!r} is not an IP address or a network: {error}") from error
+                why = ": it has host bits set" if "host bits" in str(error) else ""
+                raise ConfigError(f"{pattern!r} is not an IP address or a network{why}") from error
         return cls(kind, pattern, match["only"])
 
     def fits(self, name: Name) -> bool:

@@ -116,6 +116,7 @@ def test_who_has_no_name_is_not_admitted_not_even_by_a_star(der: bytes | None) -
         ("spiffe://example/x", "'spiffe://example/x' is not a pattern for a DNS name"),
         ("ops@example", "'ops@example' is not a pattern for a DNS name"),
         ("ip:192.0.2.0/99", "'192.0.2.0/99' is not an IP address or a network"),
+        ("ip:192.0.2.1/24", "'192.0.2.1/24' is not an IP address or a network: it has host bits set"),
     ],
 )
 def test_a_pattern_that_can_match_nothing_is_a_mistake(text: str, error: str) -> None:
