@@ -138,7 +138,7 @@ async def find(monitor: Monitor, uptime: float) -> Entry | None:
     """
     The journal of a killed migration, at ``uptime`` seconds after the host's boot; None if there is none.
 
-    :raise NotMigratable: another process is migrating this VM.
+    :raise NotMigratable: another process or tool is migrating this VM, or it has not arrived here.
     """
     left = await read(monitor)
     if left is None:
@@ -147,11 +147,24 @@ async def find(monitor: Monitor, uptime: float) -> Entry | None:
     if left.alive:
         raise NotMigratable(f"{vm} is being migrated by another nbdtun (process {left.pid})")
     state, now = await run_state(monitor), await query_migration(monitor)
-    if left.end is End.DESTINATION and state not in RUNNING:
-        raise NotMigratable(f"{vm} was arriving here when nbdtun-dest was killed; run `nbdtun migrate` at its source again")
-    if left.end is End.DESTINATION or not is_ours(left, now, uptime):
+    if left.end is End.DESTINATION and state not in RUNNING | {"postmigrate"}:
+        _check_arrived(vm, left, now.status)
+    elif left.end is End.DESTINATION or not is_ours(left, now, uptime):
         _refuse(vm, state, now.status)
     return left
+
+
+def _check_arrived(vm: str, left: Entry, status: str) -> None:
+    """
+    Its guest stands still where it came to. The handover is written down there once all of the guest is there: one that was not to run has
+    arrived by it, and its source, if there still is one, is told so.
+    """
+    what = f"{vm} was arriving here when nbdtun-dest was killed"
+    if not left.handed_over or status != "completed":
+        raise NotMigratable(what, "run `nbdtun migrate` at its source again")
+    if left.runs:
+        remedy = "run `nbdtun migrate` at its source again; if no QEMU there has it any more, be it paused, `cont` it here"
+        raise NotMigratable(f"{what}, and may have run here", remedy)
 
 
 def is_ours(left: Entry, migrated: Migrated, uptime: float) -> bool:

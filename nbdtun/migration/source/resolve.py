@@ -24,7 +24,7 @@ from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.control.commands import Outcome
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
-from nbdtun.migration.rollback.journal import Entry
+from nbdtun.migration.rollback.journal import End, Entry
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.outcome import ask
 from nbdtun.migration.source.recovery import clean_up, find, roll_back, undecided
@@ -66,6 +66,8 @@ class Resolution:
         await self._check()
         self._progress(Phase.FINISH)
         left = await find(self._monitor, self._uptime())
+        if left is not None and left.end is End.DESTINATION:
+            raise NotMigratable(f"{self._settings.vm} has arrived here, and was not handed over since; there is nothing to resolve")
         session, secret = (left.session, bytes.fromhex(left.secret)) if left else (None, b"")
         with undecided(self._settings.vm):
             outcome = await ask(self._reactor, self._carrier, self._settings, session, secret=secret)

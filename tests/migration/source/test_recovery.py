@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -238,9 +239,27 @@ def test_what_an_arrival_has_left_is_removed_from_a_guest_that_runs() -> None:
     assert scene.is_clean()
 
 
-def test_an_arrival_that_is_open_is_not_migrated_on() -> None:
-    scene = Scene("paused", "completed", end=End.DESTINATION, began=900.0)
-    assert "was arriving here when nbdtun-dest was killed" in str(scene.settle())
+def test_nor_is_a_paused_guest_that_was_taken_over_an_open_arrival() -> None:
+    """With --settle 0 its source has ended by then, and nobody can ask for the outcome."""
+    scene = Scene("paused", "completed", end=End.DESTINATION, began=900.0, handed_over=True, **BEFORE | {"runs": False})
+    scene.tune()
+    assert scene.settle() is False
+    assert scene.is_clean()
+    assert scene.qemu.state == "paused"
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "left", "why"),
+    [
+        ("paused", "completed", {}, "killed; run `nbdtun migrate` at its source again"),
+        ("inmigrate", "active", {"handed_over": True, "runs": False}, "killed; run `nbdtun migrate` at its source again"),
+        ("paused", "completed", {"handed_over": True}, "and may have run here; .*; if no QEMU there has it any more, be it paused, `cont`"),
+        ("postmigrate", "completed", {"handed_over": True, "runs": False}, "another tool has migrated it"),
+    ],
+)
+def test_an_arrival_that_is_open_is_not_migrated_on(state: str, status: str, left: dict[str, Any], why: str) -> None:
+    scene = Scene(state, status, end=End.DESTINATION, began=900.0, **left)
+    assert re.search(why, str(scene.settle()))
     assert scene.qemu.objects
 
 

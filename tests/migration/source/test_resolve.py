@@ -9,10 +9,11 @@ from twisted.internet.defer import Deferred
 
 from nbdtun.errors import GuestLost, LinkLost, MigrationError, MonitorError, NbdtunError, NotMigratable, OutcomeUnknown
 from nbdtun.migration.progress import Phase, Progress
+from nbdtun.migration.rollback.journal import End
 from nbdtun.migration.rollback.presence import Presence
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.resolve import Resolution
-from tests.migration.stage.left import HANDED, Scene
+from tests.migration.stage.left import BEFORE, HANDED, Scene
 
 
 def resolve(scene: Scene, **settings: Any) -> Any:
@@ -110,6 +111,15 @@ def test_nothing_is_open(state: str, status: str) -> None:
     error = resolve(scene)
     assert isinstance(error, NotMigratable)
     assert "there is nothing to resolve" in str(error)
+
+
+def test_one_that_has_come_here_is_not_asked_for_elsewhere() -> None:
+    """Its own source would say that it has arrived, and the guest would be ended here."""
+    scene = Scene("paused", "completed", "arrived", end=End.DESTINATION, began=900.0, handed_over=True, **BEFORE | {"runs": False})
+    scene.link = None  # type: ignore[attr-defined]
+    assert "has arrived here, and was not handed over since; there is nothing to resolve" in str(resolve(scene))
+    assert scene.answer.asked == []
+    assert scene.qemu.alive
 
 
 def test_one_that_lives_is_left_alone() -> None:
