@@ -50,13 +50,23 @@ class Party:
     """
     Who has opened a control channel, at the destination: by TLS the ``name`` that it acts under, and all its ``names``; none without TLS.
 
-    ``may`` says whether it may migrate to a VM. ``secure`` is whether there is TLS, so that secrets are told.
+    ``may`` says whether it may migrate to a VM, ``still`` whether that is so by now: what is under way goes on by the former. ``secure`` is
+    whether there is TLS, so that secrets are told.
     """
 
     name: str = ""
     names: frozenset[str] = frozenset()
     may: Callable[[str], bool] = lambda vm: True
     secure: bool = False
+    still: Callable[[str], bool] = lambda vm: True
+
+    def check_anew(self, vm: str) -> None:
+        """
+        Check its right to that VM for something new, as it is by now.
+
+        :raise NotAllowed: it has none.
+        """
+        self._check(vm, self.may(vm) and self.still(vm))
 
     def check(self, vm: str) -> None:
         """
@@ -64,7 +74,10 @@ class Party:
 
         :raise NotAllowed: it has none.
         """
-        if not self.may(vm):
+        self._check(vm, self.may(vm))
+
+    def _check(self, vm: str, right: bool) -> None:
+        if not right:
             raise NotAllowed(f"{vm}: no --allow at the destination admits {self.name} to this VM")
 
     def claim(self, secret: bytes | None) -> Claim:

@@ -335,7 +335,10 @@ class DestinationService(MultiService):
         return LocalTarget(self._reactor, quiet_factory(lambda: self.household.door(caller)))
 
     def _answering(self, caller: Caller) -> DestinationControl:
-        party = Party(caller.identity, caller.names, caller.rights.include, secure=bool(caller.identity))
+        def still(vm: str) -> bool:
+            return self.tunnel.allow.rights_of(caller.names).include(vm)
+
+        party = Party(caller.identity, caller.names, caller.rights.include, secure=bool(caller.identity), still=still)
         if self.arrivals is None:
             return DestinationControl(self.sessions, party)
         return LibvirtControl(self.sessions, party, self.arrivals)

@@ -36,6 +36,12 @@ class Name:
         """The same for all spellings of one name, and for no other name."""
         return f"{self.kind.value}:{self.value if self.kind is Kind.URI else self.value.casefold()}"
 
+    @classmethod
+    def of_identity(cls, identity: str) -> Name | None:
+        """The name of this identity; None for that of a certificate without names."""
+        kind, _, value = identity.partition(":")
+        return cls(Kind(kind), value) if kind in {each.value for each in Kind} else None
+
 
 def names_of(der: bytes) -> tuple[Name, ...]:
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from nbdtun.errors import NotAllowed, ProtocolViolation
 from nbdtun.migration.bond import Bond, Claim, Party
@@ -33,6 +34,15 @@ def test_secrets_are_told_under_tls_only() -> None:
     for asked in (Party().bond, Party().claim):
         with pytest.raises(ProtocolViolation, match="a secret is told under TLS only"):
             asked(SECRET)
+
+
+def test_a_right_that_was_taken_away_is_for_what_is_under_way() -> None:
+    party = evolve(PARTY, may=lambda vm: True, still={"web1"}.__contains__)
+    party.check_anew("web1")
+    party.check("web2")
+    for stranger in (party, evolve(PARTY, still=lambda vm: True)):
+        with pytest.raises(NotAllowed, match=r"^web2: no --allow at the destination admits dns:src1 to this VM$"):
+            stranger.check_anew("web2")
 
 
 def test_a_vm_that_is_not_allowed_is_named_with_the_source() -> None:

@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
 
 from nbdtun.config import VM, Limits, Target, TunnelSettings, VMPattern
-from nbdtun.errors import ConfigError, ShuttingDown, TargetUnknown, VMUnknown
+from nbdtun.errors import ConfigError, NotAllowed, ShuttingDown, TargetUnknown, VMUnknown
 from nbdtun.service.destination import DestinationService
 from nbdtun.tls.issue import make
 from nbdtun.tunnel.destination.admission import Caller
@@ -125,6 +125,19 @@ class TestTake:
         with pytest.raises(ConfigError, match="/none: No such file"):
             destination.take(evolve(before, tunnel=evolve(other, tls_dir=f"{base}/none"), allow=()))
         assert (destination.settings, bool(destination.tunnel.allow.rules)) == (before, True)
+
+    def test_a_right_is_taken_from_a_source_that_has_a_control_channel(self, base: Path) -> None:
+        """What it has begun goes on; it begins nothing more."""
+        way = Way(base)
+        make(base / "tls", ["localhost"])
+        way.settings = TunnelSettings(tls_dir=f"{base}/tls")
+        destination = way.destination()
+        party = destination._answering(Caller("it", "there", "dns:a", "dns:a", frozenset({"dns:a"})))._party
+        party.check_anew("web1")
+        destination.take(evolve(destination.settings, allow=("nbd=a", "b")))
+        party.check("web1")
+        with pytest.raises(NotAllowed):
+            party.check_anew("web1")
 
     @pytest_twisted.ensureDeferred
     async def test_one_that_is_shutting_down_takes_nothing(self, base: Path) -> None:

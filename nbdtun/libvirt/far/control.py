@@ -55,7 +55,7 @@ class LibvirtControl(DestinationControl):
     @LibvirtLook.responder
     def libvirt_look(self, wanted: Wanted, **offer: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            self._rights.check(wanted.name)
+            self._rights.check_anew(wanted.name)
             agreed = LIBVIRT.agree(**offer)
             return agreed.fields() | {"found": await self._arrivals.look(wanted)}
 
@@ -64,7 +64,7 @@ class LibvirtControl(DestinationControl):
     @LibvirtPrepare.responder
     def libvirt_prepare(self, session: str, secret: bytes | None, wanted: Wanted, **offer: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            self._rights.check(wanted.name)
+            self._rights.check_anew(wanted.name)
             agreed = LIBVIRT.agree(**offer)
             if self._arrival is not None and not self._arrival.over:
                 raise NotMigratable(f"{wanted.name}: this control channel already has a session")
@@ -86,6 +86,7 @@ class LibvirtControl(DestinationControl):
     def libvirt_outcome(self, session: str | None, secret: bytes | None, uuid: str, end: bool) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
             claim = self._rights.claim(secret)
-            return {"fate": await self._arrivals.outcome(uuid, session, claim, end, self._rights.check)}
+            check = self._rights.check_anew if self._arrival is None else self._rights.check
+            return {"fate": await self._arrivals.outcome(uuid, session, claim, end, check)}
 
         return self.respond(work)

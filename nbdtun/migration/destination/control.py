@@ -47,6 +47,11 @@ class DestinationControl(Control):
         """Return a session of this source (:exc:`DestinationFailed` as for one that is unknown)."""
         return self._destination.register.session(session, self._party.claim(secret))
 
+    def _check(self, vm: str, session: str | None) -> None:
+        """Check this source's right to a VM; for a session that it has begun over this channel, as it was then."""
+        begun = self._session is not None and self._session.ident == session
+        self._party.check(vm) if begun else self._party.check_anew(vm)
+
     @Ping.responder
     def ping(self) -> dict[str, Any]:
         return {}
@@ -61,7 +66,7 @@ class DestinationControl(Control):
     @Check.responder
     def check(self, vm: str, **told: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            self._party.check(vm)
+            self._party.check_anew(vm)
             agreed = _agreed(told)
             checklist = Checklist()
             await self._destination.check(checklist, vm, _wanted(**told), self._party.may)
@@ -73,7 +78,7 @@ class DestinationControl(Control):
     @Prepare.responder
     def prepare(self, session: str, secret: bytes | None, vm: str, **told: Any) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            self._party.check(vm)
+            self._party.check_anew(vm)
             agreed = _agreed(told)
             if self._session is not None and not self._session.state.over:
                 raise NotMigratable(f"{vm}: this control channel already has a session")
@@ -118,7 +123,7 @@ class DestinationControl(Control):
     @Settle.responder
     def settle(self, vm: str, session: str | None, secret: bytes | None, downtime: int | None) -> Deferred[Any]:
         async def work() -> dict[str, Any]:
-            self._party.check(vm)
+            self._check(vm, session)
             claim = self._party.claim(secret)
             if downtime is not None and session is not None:
                 self._destination.register.paused(session, claim, downtime / 1000)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from attrs import field, frozen
@@ -118,5 +119,17 @@ class AllowList:
         if not fitting:
             whose = ", ".join(str(name) for name in names[:QUOTED]) or "no names"
             raise NotAllowed(f"{peer}: no --allow at the destination matches its certificate ({whose})")
-        rights = Rights(any(rule.only is None for _, rule in fitting), frozenset(rule.only for _, rule in fitting if rule.only is not None))
-        return Admitted(tuple(dict.fromkeys(name for name, _ in fitting)), rights)
+        return Admitted(tuple(dict.fromkeys(name for name, _ in fitting)), _rights(rule for _, rule in fitting))
+
+    def rights_of(self, identities: Iterable[str]) -> Rights:
+        """What a source with these names, as they are compared, may reach."""
+        if not self.rules:
+            return Rights()
+        names = [name for name in map(Name.of_identity, identities) if name is not None]
+        return _rights(rule for rule in self.rules if any(map(rule.fits, names)))
+
+
+def _rights(fitting: Iterable[Rule]) -> Rights:
+    """What those together allow."""
+    only = [rule.only for rule in fitting]
+    return Rights(None in only, frozenset(each for each in only if each is not None))

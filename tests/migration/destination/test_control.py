@@ -82,6 +82,16 @@ def test_a_vm_that_is_not_allowed_is_refused(stage: Bound) -> None:
         assert "admits dns:src1 to this VM" in str(error)
 
 
+def test_a_source_that_is_admitted_no_more_begins_nothing_over_its_channel(stage: Bound) -> None:
+    former = Party("dns:src1", frozenset({"dns:src1"}), secure=True, still=lambda vm: False)
+    wanted = {**MIGRATION.offer(), "vm": "web1", "hardware": HARDWARE, "disks": [], "bitmaps": [], "allowed": []}
+    of_session = {"session": "0" * 32, "secret": SECRET}
+    for command, about in ((Check, wanted), (Prepare, {**of_session, **wanted}), (Settle, {**of_session, "vm": "web1"})):
+        error = ask(stage, former, command, **about)
+        assert isinstance(error, NotAllowed)
+    assert not stage.daemon.register.busy
+
+
 @pytest.mark.parametrize(
     ("rights", "told"),
     [(lambda vm: True, "it has db1, web1; "), ({"web1", "web9"}.__contains__, "it has web1; "), ({"web9"}.__contains__, "")],

@@ -128,3 +128,11 @@ def test_a_rule_is_read_with_its_target_and_its_type() -> None:
     assert Rule.parse("web1=uri:https://a/?x=y") == Rule(Kind.URI, "https://a/?x=y", "web1")
     assert Rule.parse("uri:https://a/?x=y") == Rule(Kind.URI, "https://a/?x=y")
     assert Rule.parse("src*") == Rule(Kind.DNS, "src*")
+
+
+def test_what_a_source_may_still_reach_by_its_names() -> None:
+    allow = AllowList(("dns:src1", "web1=uri:spiffe://A/*"))
+    assert allow.rights_of(["dns:src1", "sha256:00"]) == Rights(everything=True)
+    assert allow.rights_of(["uri:spiffe://A/x"]) == Rights(everything=False, only=frozenset({"web1"}))
+    assert allow.rights_of(["uri:spiffe://a/x", "cn:src1"]) == allow.rights_of([]) == Rights(everything=False)
+    assert AllowList().rights_of(["sha256:00"]) == Rights()
