@@ -110,8 +110,8 @@ async def test_a_first_link_that_does_not_reach_its_worker_is_a_lost_one(both: B
     monkeypatch.setattr(Moved, "wire", fail)
     await both.way.enter()
     await passed
-    await until(lambda: both.destination.tunnel.lost_for is not None, 3)
-    await until(lambda: both.destination.tunnel.runtime.contact.losses, 3)
+    await until(lambda: both.destination.tunnel.lost_for is not None)
+    await until(lambda: both.destination.tunnel.runtime.contact.losses)
 
 
 @pytest_twisted.ensureDeferred
@@ -125,7 +125,7 @@ async def test_a_first_link_for_which_a_worker_has_no_answer_is_a_lost_one(both:
 
     monkeypatch.setattr(Channel, "resume", busy)
     await both.way.enter()
-    await until(lambda: both.destination.tunnel.lost_for is not None, 3)
+    await until(lambda: both.destination.tunnel.lost_for is not None)
 
 
 @pytest_twisted.ensureDeferred
@@ -360,7 +360,7 @@ async def test_one_that_is_given_up_while_it_is_opened_is_given_up_there(both: B
     await until(lambda: asked)
     opening.cancel()
     assert ended == [CancelledError]
-    await until(lambda: not any(each.keeper._channels for each in both.yard.made), 3)
+    await until(lambda: not any(each.keeper._channels for each in both.yard.made))
     assert program.recv(1) == b""
     assert not both.source.tunnel.given_up
     program.close()
@@ -381,5 +381,5 @@ async def test_one_that_hangs_is_ended_with_all_that_it_was_told(base: Path, mon
     ears.pauseProducing()  # type: ignore[attr-defined]
     for _ in range(1000):
         hung.notify(Act, channel=bytes(16), what="cut", code="link-lost", reason="r" * 1000)
-    await until(lambda: hung not in both.destination.crew.workers, 3)
+    await until(lambda: hung not in both.destination.crew.workers)
     await both.end()
