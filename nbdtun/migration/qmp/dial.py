@@ -21,7 +21,7 @@ def dial(path: str) -> socket.socket:
     try:
         return reach(path)
     except OSError as error:
-        raise MonitorError(f"{path}: {_remedy(error, path)}") from error
+        raise MonitorError(f"{path}: {_reason(error)}", _remedy(error, path)) from error
 
 
 def is_served(path: str) -> bool:
@@ -51,16 +51,23 @@ def is_held(path: str) -> bool:
     return {_WAITING, _ACCEPTED} <= {row[5] for row in rows if len(row) == 8 and row[7] in (path, os.path.realpath(path))}
 
 
+def _reason(error: OSError) -> str:
+    if isinstance(error, BlockingIOError):
+        return "another client holds this monitor, and others are waiting for it"
+    ended = "; QEMU has ended" if error.errno == errno.ECONNREFUSED else ""
+    return (error.strerror or str(error)) + ended
+
+
 def _remedy(error: OSError, path: str) -> str:
     if isinstance(error, BlockingIOError):
-        return "another client holds this monitor, and others are waiting for it; give QEMU a second -qmp"
-    hint = {
+        return "give QEMU a second -qmp"
+    hints = {
         errno.ENOENT: "is QEMU running, with -qmp unix:PATH,server=on,wait=off?",
         errno.EACCES: f"run as root or as QEMU's user (it is owned by {_owner(path)})",
-        errno.ECONNREFUSED: "QEMU has ended; start it again",
+        errno.ECONNREFUSED: "start it again",
         errno.ENAMETOOLONG: "the path of a UNIX socket has at most 107 bytes",
-    }.get(error.errno or 0)
-    return (error.strerror or str(error)) + (f"; {hint}" if hint else "")
+    }
+    return hints.get(error.errno or 0, "")
 
 
 def _owner(path: str) -> str:

@@ -42,7 +42,7 @@ async def require_qmp(sock: socket.socket, path: str) -> None:
     """
     first = await _peek(sock)
     if first and not first.lstrip().startswith(b"{"):
-        raise MonitorError(f"{path}: {_called(first)}, not a QMP monitor; {_REMEDY}")
+        raise MonitorError(f"{path}: {_called(first)}, not a QMP monitor", _REMEDY)
 
 
 def _called(first: bytes) -> str:

@@ -273,17 +273,18 @@ class _Client:
 
     async def open(self, sock: socket.socket) -> None:
         remedy = "give QEMU a second -qmp"
-        busy = f"{self._path}: no QMP greeting; another client holds it (another nbdtun?), or it is not a QMP socket; {remedy}"
+        busy = f"{self._path}: no QMP greeting; another client holds it (another nbdtun?), or it is not a QMP socket"
         greeting = asyncio.ensure_future(self._greet(sock))
         try:
             await asyncio.wait({greeting}, timeout=HELD_SECONDS)
             if not greeting.done() and is_held(self._path):
-                raise MonitorError(f"{self._path}: another client holds this monitor (another nbdtun?); {remedy}")
+                raise MonitorError(f"{self._path}: another client holds this monitor (another nbdtun?)", remedy)
             await asyncio.wait_for(greeting, GREETING_SECONDS - HELD_SECONDS)
         except TimeoutError:
-            raise MonitorError(busy) from None
+            raise MonitorError(busy, remedy) from None
         except ConnectError as error:
-            raise MonitorError(busy if isinstance(error.exc, EOFError) else f"{self._path}: {error}") from error
+            held = isinstance(error.exc, EOFError)
+            raise MonitorError(busy if held else f"{self._path}: {error}", remedy if held else "") from error
         finally:
             greeting.cancel()
             await asyncio.wait({greeting})  # it still watches the socket
