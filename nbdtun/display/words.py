@@ -34,8 +34,8 @@ OUTCOMES: Final = {
     Phase.COMPLETED: "runs at the destination",
     Phase.FAILED: "was not migrated",
     Phase.CANCELLED: "was not migrated",
-    Phase.UNKNOWN: "is paused at the source; it may be running at the destination",
-    Phase.LOST: "is paused at the source; it was lost at the destination",
+    Phase.UNKNOWN: "was handed over; it may be running at the destination",
+    Phase.LOST: "was lost at the destination",
 }
 
 STAYS: Final = {

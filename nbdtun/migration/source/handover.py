@@ -23,6 +23,7 @@ from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.channel import AGAIN_SECONDS, Control
 from nbdtun.migration.control.commands import Abort, Finish, Query
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.source.outcome import STANDS
 
 _log = make_logger()
 
@@ -112,7 +113,7 @@ class Handover:
 
 def _unknown(vm: str, why: str) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"{vm} was handed over, but it is unknown whether it runs at the destination ({why}). The source stays paused. "
+        f"{vm} was handed over, but it is unknown whether it runs at the destination ({why}). {STANDS}. "
         f"When the destination can be reached again, run `nbdtun migrate --resolve` with the same options. "
         f"By hand: ask QEMU there with query-status; if it runs, quit the source; if not, quit it there first, then `cont` the source"
     )

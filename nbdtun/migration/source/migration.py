@@ -39,7 +39,7 @@ from nbdtun.migration.source.handover import Handover, in_doubt
 from nbdtun.migration.source.hold import Hold
 from nbdtun.migration.source.ingresses import Ingresses
 from nbdtun.migration.source.life import TRANSITIONS, State, Trigger
-from nbdtun.migration.source.outcome import ask
+from nbdtun.migration.source.outcome import as_it_stands, ask
 from nbdtun.migration.source.recovery import Recovery
 from nbdtun.migration.source.session_client import SessionClient
 from nbdtun.migration.source.switchover import Switchover
@@ -90,8 +90,7 @@ class Migration:
         self._recovery = Recovery(reactor, monitor, carrier, settings, uptime)
         self._journal = Journal(monitor, End.SOURCE, self.session, uptime, secret=self._secret)
         self._tuning = Tuning(monitor, self._journal.remember)
-        self.budget = Budget(settings.bandwidth, settings.downtime)
-        self.moment = Moment(reactor, settings.switchover, wall)
+        self.budget, self.moment = Budget(settings.bandwidth, settings.downtime), Moment(reactor, settings.switchover, wall)
         self._supervision = Supervision(
             Meter(reactor, report, lambda: carrier.link, wall, lambda: self._guest.state),
             Convergence(monitor, settings, self.budget),
@@ -158,8 +157,7 @@ class Migration:
             self._forward = Deferred.fromCoroutine(self._steps())
             await self._forward
         except (OutcomeUnknown, GuestLost) as error:
-            await self._abandon(error)
-            raise
+            raise await self._abandon(error) from error
         except BaseException as error:
             raise await self._roll_back(error) from None
         await self._confirm()
@@ -317,13 +315,15 @@ class Migration:
         self._supervision.meter.finish(Phase.FAILED, None, failure)
         return failure
 
-    async def _abandon(self, error: OutcomeUnknown | GuestLost) -> None:
-        """The outcome is unknown, or the guest is lost: nothing may be undone, and the source stays paused."""
+    async def _abandon(self, error: OutcomeUnknown | GuestLost) -> OutcomeUnknown | GuestLost:
+        """The outcome is unknown, or the guest is lost: nothing may be undone, and the source stays as it is. Returns what to raise."""
         self._undo.forget()
         if lost := isinstance(error, GuestLost):  # an operator may let it go on
             self._tidy.push("restore the migration's parameters", self._tuning.restore)
+        error = await as_it_stands(self._monitor, error)
         await self._close()
         self._supervision.meter.finish(Phase.LOST if lost else Phase.UNKNOWN, self._downtime, error)
+        return error
 
     async def _confirm(self) -> None:
         """It runs there. A failure to tidy up here is only worth a warning."""

@@ -1,6 +1,11 @@
-"""Asks the destination for the outcome of a migration; only the destination can find out."""
+"""
+Asks the destination for the outcome of a migration; only the destination can find out. What is said of the source is looked at there.
+"""
 
 from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -9,7 +14,26 @@ from nbdtun.errors import GuestLost, NbdtunError, OutcomeUnknown, TunnelError
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.control.channel import AGAIN_SECONDS, Control
 from nbdtun.migration.control.commands import MAX_DOWNTIME, Outcome, Settle
+from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
+from nbdtun.migration.vm.machine import RUNNING, run_state
+
+E = TypeVar("E", bound=NbdtunError)
+
+#: What the text of an unknown outcome says of the source; and what it says if somebody has let the guest run on there.
+STANDS: Final = "The source stays paused"
+_RUNS: Final = (
+    "The source RUNS: somebody has let the guest run on there (`cont`) since it was handed over. "
+    "If it runs at the destination too, there are two of it: `stop` one of them at once"
+)
+
+
+async def as_it_stands(monitor: Monitor, error: E) -> E:
+    """``error``, whose text says that the source stays paused; or one that warns of two guests, if the one behind ``monitor`` runs."""
+    with suppress(NbdtunError):
+        if await run_state(monitor) in RUNNING:
+            return type(error)(error.what.replace(STANDS, _RUNS), error.remedy)
+    return error
 
 
 async def ask(
@@ -69,7 +93,7 @@ async def _settle(
 
 def _unknown(vm: str, error: NbdtunError) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"{vm}: it is still unknown whether it runs at the destination ({error}). The source stays paused. "
+        f"{vm}: it is still unknown whether it runs at the destination ({error}). {STANDS}. "
         f"When the destination can be reached again, run `nbdtun migrate --resolve`. "
         f"By hand: if it runs there, quit the source; only if its QEMU there has ended, `cont` the source"
     )
@@ -77,7 +101,8 @@ def _unknown(vm: str, error: NbdtunError) -> OutcomeUnknown:
 
 def _lost(vm: str, reason: str) -> GuestLost:
     return GuestLost(
-        f"{vm} has run at the destination, and was lost there: {reason}. The source stays paused, as it was at the handover. "
-        f"To go on from there: quit QEMU at the destination, then `cont` the source; all that the guest has since written to its disks "
-        f"there is lost then, and what it has sent was sent. To stay at the destination, or if the guest was to shut down: quit the source"
+        f"{vm} has run at the destination, and was lost there: {reason}. {STANDS}. "
+        f"To go on from the handover: quit QEMU at the destination, then `cont` the source; "
+        f"all that the guest has since written to its disks there is lost then, and what it has sent was sent. "
+        f"To stay at the destination, or if the guest was to shut down: quit the source"
     )

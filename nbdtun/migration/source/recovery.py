@@ -27,7 +27,7 @@ from nbdtun.migration.control.commands import Outcome
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Entry, erase, read
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.source.outcome import ask
+from nbdtun.migration.source.outcome import STANDS, ask
 from nbdtun.migration.vm import bitmaps
 from nbdtun.migration.vm.guest import ENDING_MIGRATION_SECONDS, RESUMABLE
 from nbdtun.migration.vm.machine import RUNNING, announce, run_state
@@ -103,7 +103,7 @@ class Recovery:
         if outcome is Outcome.FRESH:
             raise OutcomeUnknown(
                 f"{self._settings.vm} was handed over, then both the daemon and QEMU at the destination were restarted. "
-                f"It is unknown whether the VM ran there. The source stays paused. "
+                f"It is unknown whether the VM ran there. {STANDS}. "
                 f"If it did not run there, `nbdtun migrate --resolve` lets the source go on"
             )
         return outcome is Outcome.ARRIVED
@@ -122,7 +122,7 @@ def undecided(vm: str) -> Iterator[None]:
         why = str(error) or "the question was interrupted"
         raise OutcomeUnknown(
             f"{vm} was handed over by an earlier migration, and may run at the destination ({why}). "
-            f"The source stays paused. Run `nbdtun migrate` again, or with --resolve"
+            f"{STANDS}. Run `nbdtun migrate` again, or with --resolve"
         ) from error
 
 

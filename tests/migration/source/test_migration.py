@@ -160,6 +160,20 @@ def test_finish_is_answered_by_silence() -> None:
     assert stage.reports[-1].phase is Phase.UNKNOWN
 
 
+def test_one_that_somebody_lets_run_on_here_when_nobody_knows_whether_it_runs_there() -> None:
+    stage = Stage()
+    migration = stage.start()
+    stage.turn(60, until=Phase.FINISH)
+    stage.reachable = False
+    stage.cut()
+    stage.source.cont()
+    outcome = stage.outcome(migration)
+    assert isinstance(outcome, OutcomeUnknown)
+    assert "The source RUNS: somebody has let the guest run on there" in str(outcome)
+    assert "stays paused" not in str(outcome)
+    assert stage.reports[-1].error == str(outcome)
+
+
 def test_a_daemon_that_forgot() -> None:
     stage = Stage()
     migration = stage.start()

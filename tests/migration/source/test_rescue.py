@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from nbdtun.errors import MigrationError, MonitorError, OutcomeUnknown
+from nbdtun.errors import LinkLost, MigrationError, MonitorError, OutcomeUnknown
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.source.rescue import Rescue
@@ -55,6 +55,12 @@ def test_one_that_has_arrived_and_does_not_end_here_is_tried_again() -> None:
     scene.qemu.fails.clear()
     assert isinstance(rescue(scene), Progress)
     assert not scene.qemu.alive
+
+
+def test_one_that_nobody_knows_about_and_that_runs_here_by_now() -> None:
+    scene = Scene("postmigrate", "completed", LinkLost("no connection"), **HANDED)
+    scene.let_go_on()
+    assert "(no connection). The source RUNS: somebody has let" in str(rescue(scene))
 
 
 def test_the_source_can_be_kept() -> None:

@@ -98,6 +98,22 @@ def test_without_a_journal_it_is_let_go_on() -> None:
     assert scene.qemu.state == "running"
 
 
+def test_one_that_somebody_has_paused_here_is_not_told_to_run() -> None:
+    """He was told that it runs at both ends."""
+    scene = Scene("paused", "completed", "gone", **HANDED)
+    scene.link = None  # type: ignore[attr-defined]
+    assert str(resolve(scene)).endswith("it is paused at the source, as somebody has paused it; `cont` it")
+    assert scene.qemu.state == "paused"
+
+
+def test_nobody_can_tell_and_it_runs_here_by_now() -> None:
+    scene = open_ended(LinkLost("no connection"))
+    scene.let_go_on()
+    error = resolve(scene)
+    assert isinstance(error, OutcomeUnknown)
+    assert "(no connection). The source RUNS: somebody has let" in str(error)
+
+
 def test_nobody_can_tell() -> None:
     scene = open_ended(LinkLost("no connection"))
     assert isinstance(resolve(scene), OutcomeUnknown)
