@@ -96,7 +96,7 @@ setup(
         "ansible": ANSIBLE,
         "dev": [*TESTS, *CHECKS, *DOCS, *ANSIBLE],
     },
-    entry_points={"console_scripts": ["nbdtun = nbdtun.cli:script"]},
+    entry_points={"console_scripts": ["nbdtun = nbdtun.__main__:script"]},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Environment :: No Input/Output (Daemon)",

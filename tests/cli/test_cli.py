@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,20 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
         words = [sys.executable, "-m", "nbdtun", "certs", str(tmp_path), "--host", "a"]
         run = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
     assert (run.returncode, run.stderr) == (1, "nbdtun: No space left on device\n")
+
+
+def test_ctrl_c_while_it_loads_is_no_traceback() -> None:
+    """It comes while a module is imported, at whatever moment."""
+    code = """
+import os, sys
+sys.addaudithook(lambda event, about: event == "import" and about[0] == "click" and os.kill(os.getpid(), 2))
+from nbdtun.__main__ import script
+script()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30
+    )
+    assert (run.returncode, run.stderr) == (-signal.SIGINT, "")
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
