@@ -15,7 +15,7 @@ from nbdtun.evacuation.life import State, Trigger
 from nbdtun.evacuation.outcome import Fate, Outcome, of_migration, of_settlement
 from nbdtun.evacuation.retries import FULL, after_failure, is_the_destinations, pause
 from nbdtun.evacuation.values import Entry
-from nbdtun.service.evacuation.book import Book, milliseconds
+from nbdtun.service.evacuation.book import Book, milliseconds, steady
 from nbdtun.service.evacuation.child import Child
 from nbdtun.service.evacuation.hooks import Hook, Hooks
 from nbdtun.service.evacuation.whereabouts import Whereabouts
@@ -65,12 +65,12 @@ class Aftermath:
             self._book.note(entry.after(Trigger.DOUBT, ended=now), outcome.reason)
         else:
             failures = entry.failures + settling
-            later = now + pause(terms.pause, failures) if settling else now
+            later = steady() + pause(terms.pause, failures) if settling else 0
             self._book.note(entry.after(Trigger.VANISH, failures=failures, not_before=later), outcome.reason)
 
     async def failed(self, entry: Entry) -> None:
         """It runs here, and ``entry`` has the reason: it is tried again, or stays."""
-        now, book = milliseconds(), self._book
+        now, book = steady(), self._book
         if entry.code == "cancelled" and book.rolls_back and not book.cancelling:  # at the window's end, by us
             book.note(entry.after(Trigger.FAIL, not_before=book.opens), "waits for the window")
             return
@@ -82,7 +82,7 @@ class Aftermath:
         after = after_failure(entry, now, retries=retries, first=book.terms.pause, closed=book.strikes.closed)
         what = f"{after.state.value} after a failure: {entry.reason} [{entry.code}]"
         if after.state is State.STAYED:
-            await self._leave(after, what)
+            await self._leave(evolve(after, ended=milliseconds()), what)
         else:
             book.note(after, what)
 

@@ -7,15 +7,18 @@ Each change is in the journal first. Nothing else is kept in memory that a VM's 
 from __future__ import annotations
 
 from datetime import datetime
-from time import time
-from typing import Any
+from time import monotonic, time
+from typing import Any, Final
 
 from attrs import evolve
 
 from nbdtun.evacuation.journal import Journal
+from nbdtun.evacuation.retries import LONGEST
 from nbdtun.evacuation.terms import AtEnd, Terms
 from nbdtun.evacuation.values import Entry
 from nbdtun.logs import make_logger
+
+_BEGAN: Final = time() - monotonic()
 
 
 class Book:
@@ -32,7 +35,8 @@ class Book:
         self.cancelling = False
         self.strikes = self._kept = journal.strikes()
         self._journal = journal
-        self._entries = {entry.vm: entry for entry in journal.entries()}
+        latest = steady() + LONGEST  # the clock may have been set back since the process before
+        self._entries = {each.vm: evolve(each, not_before=min(each.not_before, latest)) for each in journal.entries()}
         self._full: dict[str, int] = {}
 
     def __repr__(self) -> str:
@@ -72,13 +76,13 @@ class Book:
         self.terms = terms
 
     def fill(self, to: str, until: int) -> None:
-        """A destination receives as many VMs as it may; it is asked again at that time (milliseconds since the epoch)."""
+        """A destination receives as many VMs as it may; it is asked again at that time, by :func:`steady`."""
         self._full[to] = until
 
     @property
     def full(self) -> frozenset[str]:
         """The destinations that receive as many VMs as they may."""
-        return frozenset(host for host, until in self._full.items() if until > milliseconds())
+        return frozenset(host for host, until in self._full.items() if until > steady())
 
     @property
     def is_open(self) -> bool:
@@ -92,11 +96,19 @@ class Book:
 
     @property
     def opens(self) -> int:
-        """When they next may, in milliseconds since the epoch."""
-        hours = self.terms.hours
-        return milliseconds() if hours is None else int(hours.opens(datetime.now()).timestamp() * 1000)
+        """When they next may, by :func:`steady`."""
+        hours, now = self.terms.hours, datetime.now()
+        return steady() if hours is None else steady() + round((hours.opens(now) - now).total_seconds() * 1000)
 
 
 def milliseconds() -> int:
-    """The time, since the epoch."""
+    """The time, since the epoch: what an operator is told."""
     return int(time() * 1000)
+
+
+def steady() -> int:
+    """
+    The time that pauses are counted by: milliseconds since the epoch, as the host's clock had it when this process began. A clock that is
+    set meanwhile lengthens no pause.
+    """
+    return int((_BEGAN + monotonic()) * 1000)

@@ -25,7 +25,7 @@ from nbdtun.evacuation.values import Entry
 from nbdtun.migration.progress import Phase
 from nbdtun.process import Reactor
 from nbdtun.service.evacuation.aftermath import Aftermath, Say
-from nbdtun.service.evacuation.book import Book, milliseconds
+from nbdtun.service.evacuation.book import Book, milliseconds, steady
 from nbdtun.service.evacuation.child import Child
 from nbdtun.service.evacuation.crew import Crew
 from nbdtun.service.evacuation.hooks import Hook
@@ -126,7 +126,7 @@ class Engine:
     def _now(self) -> Now:
         book, terms = self.book, self.book.terms
         return Now(
-            time=milliseconds(),
+            time=steady(),
             copying=terms.copying,
             rules=terms.rules,
             open=book.is_open,

@@ -11,9 +11,10 @@ from attrs import evolve
 from nbdtun.errors import JournalFailed
 from nbdtun.evacuation.journal import Journal
 from nbdtun.evacuation.life import State, Trigger
+from nbdtun.evacuation.retries import LONGEST
 from nbdtun.evacuation.terms import Terms
 from nbdtun.evacuation.values import Entry, Move
-from nbdtun.service.evacuation.book import Book, milliseconds
+from nbdtun.service.evacuation.book import Book, steady
 
 TERMS = Terms(qmp="/run/{vm}.qmp", to=("hv2",))
 
@@ -58,15 +59,20 @@ def test_what_cannot_be_written_has_not_happened(journal: Journal) -> None:
 
 def test_a_destination_is_full_for_some_time(journal: Journal) -> None:
     book = Book(journal, TERMS)
-    book.fill("hv2", milliseconds() + 60_000)
+    book.fill("hv2", steady() + 60_000)
     assert book.full == {"hv2"}
-    book.fill("hv2", milliseconds())
+    book.fill("hv2", steady())
     assert book.full == frozenset()
+
+
+def test_a_clock_that_was_set_back_before_this_process_lengthens_no_pause(journal: Journal) -> None:
+    journal.note(evolve(journal.entries()[0], not_before=steady() + 86_400_000), "waits")
+    assert Book(journal, TERMS)["a"].not_before <= steady() + LONGEST
 
 
 def test_without_a_window_it_is_always_open(journal: Journal) -> None:
     book = Book(journal, TERMS)
     assert book.is_open
-    assert book.opens <= milliseconds()
+    assert book.opens <= steady()
     book.change(window="22:00-21:59")
-    assert book.opens >= milliseconds() - 60_000
+    assert book.opens >= steady() - 60_000
