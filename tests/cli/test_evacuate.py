@@ -52,6 +52,7 @@ def test_a_host_without_vms_is_empty_already(tmp_path: Path) -> None:
     again = subprocess.run([*command[:4], "--resume", *more, "--journal", f"{tmp_path}/none"], capture_output=True, text=True, timeout=60)
     assert again.returncode == 2
     assert "there is no evacuation in the journal" in again.stderr
+    assert not list(tmp_path.glob("none*"))
 
 
 def test_what_the_journal_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from nbdtun.evacuation.plan import Plan
 from nbdtun.evacuation.terms import Terms
 from nbdtun.evacuation.values import Entry
 from nbdtun.migration.rollback.presence import Presence
+from nbdtun.ownership.given import is_there
 from nbdtun.process import Reactor
 from nbdtun.service.control.names import Name
 from nbdtun.service.control.socket import ControlSocket
@@ -101,10 +102,13 @@ class Evacuation:
 
     def _find(self) -> Terms:
         """The terms of a new evacuation, or of the one in the journal."""
+        nothing = ConfigError(f"there is no evacuation in the journal {self._journal.path}", "begin one without --resume")
+        if self._terms is None and not is_there(self._journal.path):  # and none is made
+            raise nothing
         self._journal.open()
         before = self._journal.terms()
         if self._terms is None and before is None:
-            raise ConfigError(f"there is no evacuation in the journal {self._journal.path}", "begin one without --resume")
+            raise nothing
         if self._terms is None:
             assert before is not None
             return before
