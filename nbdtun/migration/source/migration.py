@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from time import monotonic, time
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -296,8 +295,7 @@ class Migration:
             error = LinkLost(f"{lost}; {error}")  # a failure without a session is a consequence of its loss
         self._cause = cause = self._cause or error
         diagnosis = succeed("") if isinstance(cause, CancelledError) else Deferred.fromCoroutine(self._session.diagnose())
-        for name in ("ram", "nbd") if switching or self.settings.connections else ("nbd",):
-            self._undo.push(f"close the {name} socket", partial(self._ingresses.shut, name))  # early: QEMU may wait there
+        self._ingresses.shut_first(self._undo, self._monitor, switching=switching, several=bool(self.settings.connections))
         self._undo.push("cut the mirrors off", self._mirrors.sever)  # first: a node that has lost its connection can no longer be yanked
         renewed = await self._monitor.renew()
         left = [*await self._undo.unwind(), *out_of_touch(self._monitor, renewed)]

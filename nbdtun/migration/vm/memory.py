@@ -14,7 +14,8 @@ QEMU facts (7.2 and 10.0):
 - The default ``max-bandwidth`` is 128 MiB/s.
 - With ``multifd``, memory has several connections beside the main one (``migration/multifd.c``). It and ``multifd-channels`` must be the
   same at both ends, before ``migrate-incoming`` and ``migrate``: an end that has it alone waits for ever. QEMU before 8.0 takes the *first*
-  connection that it accepts for the main one, so they must arrive in the order in which they were made.
+  connection that it accepts for the main one, so they must arrive in the order in which they were made. 7.2 now and then never cleans up
+  when its connections break while it is ``active``, and then cannot be migrated again; not so while it is cancelling.
 - QEMU cleans up some time after it has reported that a migration has failed. A ``migrate`` before that is refused ("duplicate yank
   instance"), and leaves 7.2 in ``setup`` for ever. ``query-yank`` tells when it is over.
 - Capabilities can be changed only while no migration is under way.
@@ -91,6 +92,12 @@ class Migrated:
 async def query_migration(monitor: Monitor, seconds: float | None = None) -> Migrated:
     """Query the state of this QEMU's migration; ``seconds`` as in :meth:`Monitor.execute`."""
     return Migrated.of(await monitor.execute("query-migrate", seconds=seconds))
+
+
+async def stop(monitor: Monitor) -> None:
+    """Have QEMU begin to cancel the memory's migration, before its connections are closed; :meth:`Outgoing.cancel` waits for the end."""
+    if (await query_migration(monitor)).status not in ENDED | {"none", "device"}:
+        await monitor.execute("migrate_cancel")
 
 
 async def require_incoming(monitor: Monitor) -> None:

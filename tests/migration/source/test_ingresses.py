@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -49,3 +50,18 @@ def test_each_is_closed_once() -> None:
     done(ingresses.shut("nbd"))
     done(tidy.unwind())
     assert (disks.closed, memory.closed) == (1, 1)
+
+
+MEMORY, DISKS, STOP = "close the ram socket", "close the nbd socket", "stop the migration of the memory"
+
+
+@pytest.mark.parametrize(
+    ("switching", "several", "order"),
+    [(False, False, [DISKS]), (True, False, [DISKS, MEMORY]), (False, True, [STOP, DISKS, MEMORY]), (True, True, [DISKS, MEMORY])],
+)
+def test_those_in_which_qemu_may_wait_are_closed_first(switching: bool, several: bool, order: list[str]) -> None:
+    """QEMU hears of several connections' end before they are closed, unless it may be deaf to its monitor already."""
+    carrier, monitor, clock = Doors(), Any, Clock()
+    undo = UndoStack(clock, 1.0)
+    Ingresses(carrier, UndoStack(clock, 1.0)).shut_first(undo, monitor, switching=switching, several=several)  # type: ignore[arg-type]
+    assert repr(undo) == f"<UndoStack {', '.join(reversed(order))}>"

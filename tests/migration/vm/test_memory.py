@@ -21,6 +21,7 @@ from nbdtun.migration.vm.memory import (
     require_incoming,
     spread,
     spreadable,
+    stop,
 )
 from tests.migration.stage.paper import Sheet
 from tests.migration.stage.paper_qemu import PaperQemu
@@ -120,6 +121,23 @@ def test_it_is_cancelled(seconds: float) -> None:
     assert do(one, outgoing.cancel(), 0.2) is None
     assert one.migration["status"] == "cancelled"
     assert one.state == "running"
+
+
+def test_it_is_stopped_before_its_connections_are_closed() -> None:
+    one = qemu()
+    do(one, stop(one))
+    assert "migrate_cancel" not in one.asked
+    do(one, Outgoing(one).start(RAM), 1)
+    do(one, stop(one), 0.2)
+    assert one.migration["status"] == "cancelled"
+
+
+def test_what_sends_its_last_state_is_not_stopped() -> None:
+    one = qemu()
+    do(one, Outgoing(one).start(RAM), 3)
+    one.migrate_continue("pre-switchover")
+    do(one, stop(one))
+    assert "migrate_cancel" not in one.asked
 
 
 def test_a_migration_that_sends_its_last_state_is_not_disturbed() -> None:
