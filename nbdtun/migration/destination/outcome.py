@@ -38,7 +38,7 @@ async def find_outcome(
         await monitor.connect()
         await _refuse_others(monitor, claim or Claim(), known=known)
         why = await fallen(monitor)  # first: the next may end it
-        return await settle(monitor, arrived=arrived), why
+        return await settle(monitor, known=known, arrived=arrived), why
     except MonitorError:
         if remembered not in (State.FINISHED, State.ABORTED) or is_served(monitor.path):
             raise
@@ -65,13 +65,14 @@ async def find_loss(monitor: Monitor) -> str:
         await monitor.close()
 
 
-async def settle(monitor: Monitor, *, arrived: bool = False) -> Outcome:
+async def settle(monitor: Monitor, *, known: bool = False, arrived: bool = False) -> Outcome:
     """
     At the destination: find out whether the VM has run there; if not, and its memory is there, end its QEMU so that it never will.
 
     Its daemon may have been restarted since, and know only the journal: a VM that was taken over in order to be paused has arrived, one
-    that was not taken over has not. Otherwise a paused guest has run if its devices have written: those statistics are not part of a
-    migration, and a mirror's writes do not count for the guest's device.
+    that was not taken over has not. A session that is ``known`` to its source had a journal here. That is removed once it has arrived, or
+    with its QEMU. So a paused guest that is here without one has arrived, and was paused since. Otherwise a paused guest has run if its
+    devices have written: those statistics are not part of a migration, and a mirror's writes do not count for the guest's device.
 
     ``arrived``: here, the VM has arrived by a session of another source. Its guest may be paused, and is not this one's to end.
 
@@ -86,7 +87,7 @@ async def settle(monitor: Monitor, *, arrived: bool = False) -> Outcome:
     if state in FALLEN:  # after it had arrived
         await clean_up(monitor)
         return Outcome.LOST
-    if state not in WAITING or await _was_taken_over(monitor):
+    if state not in WAITING or await _was_taken_over(monitor, known=known and not arrived and state == "paused"):
         await clean_up(monitor)
         return Outcome.ARRIVED
     if arrived:
@@ -95,8 +96,10 @@ async def settle(monitor: Monitor, *, arrived: bool = False) -> Outcome:
     return Outcome.GONE
 
 
-async def _was_taken_over(monitor: Monitor) -> bool:
+async def _was_taken_over(monitor: Monitor, *, known: bool) -> bool:
     written_down = await read_ours(monitor)
+    if written_down is None and known and (await query_migration(monitor)).status == "completed":
+        return True
     if written_down is not None and not (written_down.handed_over and written_down.runs):
         return written_down.handed_over
     return await _has_written(monitor)

@@ -63,9 +63,12 @@ async def end_used_up(monitor: Monitor) -> None:
     """
     End the QEMU if a killed daemon has let it wait for its memory.
 
-    :raise NotMigratable: it was ended, or a migration from here has not ended.
+    :raise NotMigratable: it was ended, or the outcome of a migration to here, or from here, is not known yet.
     """
     left = await read_ours(monitor)
+    if left is not None and left.handed_over and not left.alive and await run_state(monitor) in ("inmigrate", "paused"):
+        why = f"{monitor.name}: its guest was handed over, and stands still there since nbdtun-dest was killed"
+        raise NotMigratable(why, "run `nbdtun migrate --resolve` at its source")  # its journal is the only word of that
     if left is None or not _waited(left):
         return
     if await run_state(monitor) not in ("inmigrate", "paused") or (await query_migration(monitor)).status == "none":

@@ -44,15 +44,16 @@ class Qemu:
         return answer
 
 
-def settled(qemu: Any, *, arrived: bool = False) -> Any:
+def settled(qemu: Any, **told: bool) -> Any:
     answers: list[Any] = []
-    Deferred.fromCoroutine(settle(qemu, arrived=arrived)).addCallbacks(answers.append, lambda failure: answers.append(failure.value))
+    Deferred.fromCoroutine(settle(qemu, **told)).addCallbacks(answers.append, lambda failure: answers.append(failure.value))
     return answers[0]
 
 
 def test_a_paused_guest_that_another_source_has_sent_is_not_ended() -> None:
     qemu = Qemu("paused")
-    assert str(settled(qemu, arrived=True)) == "web1: its QEMU has the session of another source"
+    for known in (False, True):
+        assert str(settled(qemu, known=known, arrived=True)) == "web1: its QEMU has the session of another source"
     assert not qemu.ended
 
 
@@ -75,6 +76,24 @@ def test_a_paused_guest_that_has_written_has_run() -> None:
     qemu = Qemu("paused", writes=1)
     assert settled(qemu) is Outcome.ARRIVED
     assert not qemu.ended
+
+
+@pytest.mark.parametrize(
+    ("state", "migration", "left", "outcome"),
+    [
+        ("paused", "completed", {}, Outcome.ARRIVED),
+        ("paused", "none", {}, Outcome.GONE),  # another QEMU, which nothing has come to
+        ("prelaunch", "none", {}, Outcome.GONE),
+        ("inmigrate", "active", {}, Outcome.GONE),
+        ("paused", "completed", {"handed_over": True}, Outcome.GONE),  # its daemon was killed before it let it run
+        ("paused", "completed", {"handed_over": False}, Outcome.GONE),
+    ],
+)
+def test_a_session_without_a_journal_is_over(state: str, migration: str, left: dict[str, Any], outcome: Outcome) -> None:
+    """Its operator has paused the guest since, and it has no disk to write to. Its source's answer was lost."""
+    qemu = Qemu(state, migration, **left)
+    assert settled(qemu, known=True) is outcome
+    assert qemu.ended is (outcome is Outcome.GONE)
 
 
 @pytest.mark.parametrize("state", ["paused", "inmigrate", "prelaunch"])

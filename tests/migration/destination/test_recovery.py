@@ -82,7 +82,7 @@ def test_a_qemu_that_is_used_up_is_ended(state: str, status: str) -> None:
         ("inmigrate", "none", {"began": 1.0}),
         ("inmigrate", "none", {}),
         ("running", "completed", {"began": 1.0}),
-        ("paused", "completed", {"began": 1.0, "handed_over": True}),
+        ("running", "completed", {"began": 1.0, "handed_over": True}),
     ],
 )
 def test_one_that_is_not_or_whose_guest_may_run_is_not(state: str, status: str, left: dict[str, Any]) -> None:
@@ -90,6 +90,16 @@ def test_one_that_is_not_or_whose_guest_may_run_is_not(state: str, status: str, 
     qemu.migration = {} if status == "none" else {"status": status}
     assert do(qemu, end_used_up(qemu)) is None
     assert qemu.alive
+
+
+def test_the_word_of_a_handover_stays_until_its_source_has_asked() -> None:
+    qemu, left = scene("paused", began=1.0, handed_over=True)
+    qemu.migration = {"status": "completed"}
+    error = do(qemu, end_used_up(qemu))
+    assert isinstance(error, NotMigratable)
+    assert "its guest was handed over, and stands still there" in str(error)
+    assert qemu.alive
+    assert qemu.objects[JOURNAL] == left.text()
 
 
 @pytest.mark.parametrize("work", [clean_up, end_used_up, settle])
