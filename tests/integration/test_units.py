@@ -107,6 +107,25 @@ def test_a_program_is_replaced_while_a_vm_moves(pairs: Callable[..., Pair]) -> N
 
 @pytest.mark.slow
 @within
+def test_a_new_program_that_is_killed_costs_no_copy(pairs: Callable[..., Pair]) -> None:
+    """systemd ends the old one with it, and starts the unit again: disks that are copied go on."""
+    pair = pairs(Plan(64 * MIB, filled=1.0))
+    serve(pair, "--bandwidth", "4MiB")
+    systemctl("start", MIGRATE)
+    units.wait_status(MIGRATE, f"{VM}: copying disks; vda ")
+    before = units.show(DEST, "MainPID")
+    subprocess.run(["/usr/bin/nbdtun", "reload", "--program", f"@{before}"], check=True, timeout=60)
+    units.wait_other(DEST, before)
+    os.kill(int(units.show(DEST, "MainPID")), signal.SIGKILL)
+    wait(lambda: units.show(DEST, "NRestarts") == "1", 60, "another daemon")
+    assert not Path(f"/proc/{before}").exists()
+    subprocess.run(["nbdtun", "set", VM, "--bandwidth", "none"], check=True)
+    units.wait_end(MIGRATE, 120)
+    arrived(pair)
+
+
+@pytest.mark.slow
+@within
 def test_a_release_is_installed_while_a_vm_moves(pairs: Callable[..., Pair], directory: Path) -> None:
     """In the place of the one that runs, and `systemctl reload` lets it take over. Links that are cut then come back through it."""
     if why := missing(SUCCEEDS):

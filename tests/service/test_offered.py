@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +29,13 @@ from tests.service.stage import migration_settings
 
 reactor: Any = _reactor
 OTHER = "7-crossover-clockwork"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Short enough for the paths of sockets, which `nbdtun receive` looks at."""
+    with tempfile.TemporaryDirectory(prefix="nt-", dir="/tmp") as name:
+        yield Path(name)
 
 
 class Stage:
