@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,13 +28,18 @@ def test_made_for_everybody_to_pass(tmp_path: Path) -> None:
 def test_a_lock_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any user who can read a directory can keep it locked."""
     monkeypatch.setattr(directories, "PATIENCE", 0.02)
-    with locked(str(tmp_path)):
-        with pytest.raises(BlockingIOError, match="another process keeps it locked"), locked(str(tmp_path)):
-            pass
-        with pytest.raises(ConfigError, match="another process keeps it locked; choose another with --run-dir"):
-            _ = RunDir(str(tmp_path)).path
+    with locked(str(tmp_path)), pytest.raises(BlockingIOError, match="another process keeps it locked"), locked(str(tmp_path)):
+        pass
     with locked(str(tmp_path)):
         pass
+
+
+def test_nor_that_of_a_run_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directories, "PATIENCE", 0.02)
+    short = tempfile.TemporaryDirectory(prefix="nt-", dir="/tmp")  # enough for the paths of sockets
+    refused = pytest.raises(ConfigError, match="another process keeps it locked; choose another with --run-dir")
+    with short as place, locked(place), refused:
+        _ = RunDir(place).path
 
 
 def test_private_ones_have_names_of_their_own(tmp_path: Path) -> None:
