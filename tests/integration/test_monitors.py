@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.crossing import Crossing
+from lab.crossing import VM, Crossing
 from lab.daemon import BIN
 from lab.disks import MIB
 from lab.pair import Pair, Plan
@@ -43,12 +43,13 @@ def test_another_socket(pairs: Maker, crossings: Callable[..., Crossing], direct
     path = wrong.with_suffix(f".{kind}")
     monitors = (path, pair.destination.qmp_path) if end == "source" else (pair.source.qmp_path, path)
     crossing = crossings(pair, qmp=monitors)
-    line = f"{path}: {what}, not a QMP monitor; give the path of a -qmp socket"
+    where = "" if end == "source" else f"{VM} at the destination: "
+    fault, remedy = f"{where}{path}: {what}, not a QMP monitor", "give the path of a -qmp socket"
     checked = subprocess.run([f"{BIN}/nbdtun", "check", *crossing.arguments("--json", "--no-measure")], capture_output=True, text=True)
     failures = [one for one in json.loads(checked.stdout)["findings"] if one["level"] == "failure"]
-    assert line in [one["what"] for one in failures]
+    assert (fault, remedy) in [(one["what"], one["remedy"]) for one in failures]
     attempt = crossing.migrate()
     assert attempt.wait_exit(30) == 1
-    assert attempt.complaints() == [f"nbdtun: {line}"]
+    assert attempt.complaints() == [f"nbdtun: {fault}; {remedy}"]
     for vm in (pair.source, pair.destination):
         assert [left for left in vm.leftovers() if not left.startswith("listener")] == []  # but the other socket
