@@ -16,12 +16,12 @@ from typing import ClassVar, Final, Generic, TypeVar
 from nbdtun.errors import NbdtunError, NotMigratable
 from nbdtun.logs import make_logger
 from nbdtun.ownership.directories import remove_empty
-from nbdtun.ownership.files import make_folder, remove_drafts, remove_file, replace_file
+from nbdtun.ownership.files import keep_file, remove_drafts, remove_file
 from nbdtun.typed import as_json, of_json
 
 T = TypeVar("T")
 
-#: What to do about a file that cannot be read.
+#: The remedy for a file that cannot be read.
 _REMEDY: Final = "the release of nbdtun that wrote it can end it; remove the file only when you know where the VM runs"
 
 
@@ -42,9 +42,7 @@ class Kept(Generic[T]):
     def write(self, value: T) -> bool:
         """Put it there, at once. One that cannot be written is done without; returns whether it is there."""
         try:
-            make_folder(self._path.parent)
-            remove_drafts(self._path, own=True)
-            replace_file(self._path, json.dumps(as_json(value)).encode(), 0o600)
+            keep_file(self._path, json.dumps(as_json(value)).encode())
         except OSError as error:
             self.log.warn("{path} cannot be written: {reason}", path=self._path, reason=error.strerror)
             return False
@@ -52,7 +50,7 @@ class Kept(Generic[T]):
 
     @property
     def is_there(self) -> bool:
-        """Whether there is one, be it readable or not."""
+        """Whether there is one, readable or not."""
         return os.path.lexists(self._path)
 
     def read(self) -> T | None:

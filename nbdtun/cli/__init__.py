@@ -68,7 +68,7 @@ for _each in (
     command.add_command(_each)
 
 
-#: What is listed by the help of a command, by how click's errors begin.
+#: What a command's help lists, by the first words of click's error.
 _LISTED: Final = {"No such option": "options", "No such command": "commands", "Missing command": "commands"}
 
 

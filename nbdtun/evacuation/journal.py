@@ -149,7 +149,7 @@ class Journal:
             if vm in vms and attempt.isdecimal() and path.suffix in (".json", ".log"):
                 remove_file(f"{path}")
                 if path.exists():
-                    raise JournalFailed(f"{path}, beside the journal, cannot be removed", "choose another with --journal")
+                    raise JournalFailed(f"{path}, beside the journal, cannot be removed", _ANOTHER)
 
     def note(self, entry: Entry, what: str, strikes: Strikes | None = None) -> None:
         """

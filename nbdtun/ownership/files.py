@@ -45,6 +45,17 @@ def replace_file(path: Path, content: bytes, mode: int) -> None:
         raise
 
 
+def keep_file(path: Path, content: bytes) -> None:
+    """
+    Put ``content`` at ``path`` for this user alone. Its directory is made, and what killed processes have left of this is removed.
+
+    :raise OSError: that cannot be; what was there stays.
+    """
+    make_folder(path.parent)
+    remove_drafts(path, own=True)
+    replace_file(path, content, 0o600)
+
+
 def append_to(path: Path) -> TextIO:
     """
     Open the file ``path`` to add lines to it; if there is none, it is made, for this user alone.

@@ -90,7 +90,7 @@ def _milliseconds(seconds: float | None) -> int | None:
 
 
 def _folder(path: str) -> str:
-    """The directory of the hooks, as a whole path; one that is not there would have none, in silence."""
+    """The directory of the hooks, as an absolute path. A missing one would run no hook, in silence."""
     check_directory(path, "--hook")
     return os.path.abspath(path)
 

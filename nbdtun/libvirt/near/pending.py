@@ -70,7 +70,7 @@ def pending_of(state: Path, name: str) -> Handover | None:
     """
     The record of the domain of this name, whose UUID is not known any more; None if there is none.
 
-    :raise OutcomeUnknown: there is none, but one that cannot be read, which may be it.
+    :raise OutcomeUnknown: none was found, and one that may be it cannot be read.
     """
     odd: OutcomeUnknown | None = None
     for path in sorted(state.glob(f"*{_SUFFIX}")):

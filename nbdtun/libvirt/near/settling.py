@@ -10,7 +10,7 @@ from nbdtun.libvirt.near.session import FarSession
 from nbdtun.libvirt.near.survey import BLOCKED, FOR_MIGRATION, PAUSED, RUNNING, Survey
 from nbdtun.libvirt.values import Fate
 
-#: What to do about an unknown outcome.
+#: The remedy for an unknown outcome.
 AGAIN: Final = "use --resolve when the destination can be reached again"
 
 
@@ -50,7 +50,7 @@ async def settle(
 
 
 def is_gone(fate: Fate) -> bool:
-    """Whether no guest is there, be it to run or to stand still."""
+    """Whether no guest is there, neither running nor paused."""
     return fate.state in ("", "shutoff", "crashed")
 
 

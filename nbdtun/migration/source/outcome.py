@@ -1,11 +1,12 @@
 """
-Asks the destination for the outcome of a migration; only the destination can find out. What is said of the source is looked at there.
+Asks the destination for the outcome of a migration; only the destination can find out. The source is looked at before it is described.
 """
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -19,8 +20,9 @@ from nbdtun.migration.settings import MigrationSettings
 from nbdtun.migration.vm.machine import RUNNING, run_state
 
 E = TypeVar("E", bound=NbdtunError)
+T = TypeVar("T")
 
-#: What the text of an unknown outcome says of the source; and what it says if somebody has let the guest run on there.
+#: The words about the source in an unknown outcome; and those for a source where somebody has let the guest run on.
 STANDS: Final = "The source stays paused"
 _RUNS: Final = (
     "The source RUNS: somebody has let the guest run on there (`cont`) since it was handed over. "
@@ -34,6 +36,18 @@ async def as_it_stands(monitor: Monitor, error: E) -> E:
         if await run_state(monitor) in RUNNING:
             return type(error)(error.what.replace(STANDS, _RUNS), error.remedy)
     return error
+
+
+async def truthfully(monitor: Monitor, work: Coroutine[Any, Any, T]) -> T:
+    """
+    Do ``work``, whose errors describe the source behind ``monitor`` :func:`as_it_stands`.
+
+    :raise NbdtunError: those of ``work``.
+    """
+    try:
+        return await work
+    except (OutcomeUnknown, GuestLost) as error:
+        raise await as_it_stands(monitor, error) from error
 
 
 async def ask(

@@ -163,7 +163,7 @@ def _check_arrived(vm: str, left: Entry, status: str) -> None:
     if not left.handed_over or status != "completed":
         raise NotMigratable(what, "run `nbdtun migrate` at its source again")
     if left.runs:
-        remedy = "run `nbdtun migrate` at its source again; if no QEMU there has it any more, be it paused, `cont` it here"
+        remedy = "run `nbdtun migrate` at its source again; if no QEMU there has it, running or paused, `cont` it here"
         raise NotMigratable(f"{what}, and may have run here", remedy)
 
 

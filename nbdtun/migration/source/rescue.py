@@ -12,13 +12,13 @@ from time import monotonic, time
 
 from twisted.internet.interfaces import IReactorTime
 
-from nbdtun.errors import GuestLost, MigrationError, OutcomeUnknown
+from nbdtun.errors import MigrationError
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.source.outcome import as_it_stands
+from nbdtun.migration.source.outcome import truthfully
 from nbdtun.migration.source.recovery import Recovery, undecided
 from nbdtun.migration.vm.guest import Guest
 
@@ -55,10 +55,7 @@ class Rescue:
         :raise OutcomeUnknown: it was handed over, and it is unknown whether it runs there; the source stays paused.
         """
         self.checklist.raise_failures(self._settings.vm)
-        try:
-            return await self._run()
-        except (OutcomeUnknown, GuestLost) as error:
-            raise await as_it_stands(self._monitor, error) from error
+        return await truthfully(self._monitor, self._run())
 
     async def _run(self) -> Progress:
         self._progress(Phase.PREPARE)

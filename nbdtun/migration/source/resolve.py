@@ -18,7 +18,7 @@ from time import monotonic, time
 
 from twisted.internet.interfaces import IReactorTime
 
-from nbdtun.errors import GuestLost, MigrationError, NotMigratable, OutcomeUnknown
+from nbdtun.errors import MigrationError, NotMigratable
 from nbdtun.migration.carrier import Carrier
 from nbdtun.migration.check.checklist import Checklist
 from nbdtun.migration.control.commands import Outcome
@@ -26,7 +26,7 @@ from nbdtun.migration.progress import Phase, Progress
 from nbdtun.migration.qmp.monitor import Monitor
 from nbdtun.migration.rollback.journal import End, Entry
 from nbdtun.migration.settings import MigrationSettings
-from nbdtun.migration.source.outcome import as_it_stands, ask
+from nbdtun.migration.source.outcome import ask, truthfully
 from nbdtun.migration.source.recovery import clean_up, find, roll_back, undecided
 from nbdtun.migration.vm.guest import Guest
 from nbdtun.migration.vm.machine import RUNNING, announce, run_state
@@ -63,10 +63,7 @@ class Resolution:
         :raise MigrationError: it did not arrive; it runs at the source again.
         """
         self.checklist.raise_failures(self._settings.vm)
-        try:
-            return await self._run()
-        except (OutcomeUnknown, GuestLost) as error:
-            raise await as_it_stands(self._monitor, error) from error
+        return await truthfully(self._monitor, self._run())
 
     async def _run(self) -> Progress:
         await self._check()

@@ -4,8 +4,8 @@ The operator's executables: ``before``, ``switchover``, ``after`` and ``failed``
 A hook has a limited time, and is killed with all that it has started when that is over. It runs in a thread: its user may write what he
 likes. What it prints last is the reason of its failure.
 
-Its end is that of its own process. What it has left running may hold its output open for ever, in a session that no signal of ours
-reaches; that keeps no VM waiting.
+A hook ends with its own process. A program that it leaves running may hold its output open, where no signal of ours reaches it. No VM
+waits for that.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 from nbdtun.logs import make_logger
 from nbdtun.migration.destination.life import State
 from nbdtun.ownership.directories import remove_empty
-from nbdtun.ownership.files import make_folder, remove_drafts, remove_file, replace_file
+from nbdtun.ownership.files import keep_file, remove_drafts, remove_file
 
 
 def state_dir(run_dir: str | None) -> Path:
@@ -47,10 +47,7 @@ class Outcomes:
         if state.over and self._noted.get(vm) != (session, state):
             self._noted[vm] = session, state
             with suppress(OSError):
-                make_folder(self._directory)
-                text = json.dumps({"session": session, "state": state.value, "qmp": qmp})
-                remove_drafts(self._path(vm), own=True)
-                replace_file(self._path(vm), text.encode(), 0o600)
+                keep_file(self._path(vm), json.dumps({"session": session, "state": state.value, "qmp": qmp}).encode())
 
     def monitor(self, vm: str) -> str:
         """The monitor of the QEMU whose guest has run here, or may have; empty if that is unknown."""

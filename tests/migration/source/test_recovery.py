@@ -253,7 +253,7 @@ def test_nor_is_a_paused_guest_that_was_taken_over_an_open_arrival() -> None:
     [
         ("paused", "completed", {}, "killed; run `nbdtun migrate` at its source again"),
         ("inmigrate", "active", {"handed_over": True, "runs": False}, "killed; run `nbdtun migrate` at its source again"),
-        ("paused", "completed", {"handed_over": True}, "and may have run here; .*; if no QEMU there has it any more, be it paused, `cont`"),
+        ("paused", "completed", {"handed_over": True}, "and may have run here; .*; if no QEMU there has it, running or paused, `cont`"),
         ("postmigrate", "completed", {"handed_over": True, "runs": False}, "another tool has migrated it"),
     ],
 )
