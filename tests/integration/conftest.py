@@ -21,6 +21,7 @@ from lab import guest as lab_guest  # noqa: E402
 from lab import qemu, systemd  # noqa: E402
 from lab.booted import Booted  # noqa: E402
 from lab.crossing import Crossing, certificates  # noqa: E402
+from lab.ends import Ends  # noqa: E402
 from lab.fleet import Fleet  # noqa: E402
 from lab.guest import Guest  # noqa: E402
 from lab.pair import Pair, Plan  # noqa: E402
@@ -70,6 +71,13 @@ def directory(request: pytest.FixtureRequest) -> Iterator[Path]:
         for log in sorted([*path.rglob("*.log"), *path.rglob("*.console")]):
             print(f"--- {log.name}\n{log.read_text(errors='replace')[-12000:]}")
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def ends(directory: Path, tls: Path) -> Iterator[Callable[..., Ends]]:
+    """Makes a daemon at each end, with these options, or with TLS."""
+    with ExitStack() as ended:
+        yield lambda *options: Ends(directory, ended, *(options or ("--tls-dir", f"{tls}")))
 
 
 @pytest.fixture

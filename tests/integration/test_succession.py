@@ -5,34 +5,22 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from lab.daemon import BIN, Daemon, free_port, listening, unix_listening
+from lab.daemon import free_port, listening
 from lab.disks import MIB
 from lab.ends import Ends, passes
 from lab.process import wait
 from lab.programs import Programs, alive
 from tests.integration.streams import count, send
-from tests.metrics.stage import parsed
-from tests.tls.stage.certificates import revoke_client
-
-
-@pytest.fixture
-def ends(directory: Path, tls: Path) -> Iterator[Callable[..., Ends]]:
-    with ExitStack() as ended:
-        yield lambda *options: Ends(directory, ended, *(options or ("--tls-dir", f"{tls}")))
 
 
 def test_channels_outlive_their_program(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
@@ -209,41 +197,6 @@ def test_another_port(ends: Callable[..., Ends], programs: Callable[..., Program
     those.end()
 
 
-@pytest.mark.slow
-def test_certificates_that_change_between_two_programs(
-    ends: Callable[..., Ends], programs: Callable[..., Programs], tls: Path, directory: Path
-) -> None:
-    """Both programs end the links of one that was revoked; a renewed one brings their channels back, through the new program."""
-    own = Path(shutil.copytree(tls, directory / "tls"))
-    these, those = ends("--tls-dir", f"{own}", "--resume-window", "120s"), programs("run")
-    channels = [these.meet()]
-    those.replace()
-    channels.append(these.meet())
-    renew(own)
-    these.cut()
-    assert all(passes(*each) for each in channels)
-    revoke_client(own)
-    wait(lambda: linked(those) == 0, 30, "the end of the revoked one's links in both programs")
-    these.dest.wait_log("refused 127.0.0.1:")
-    assert linked(those) == 0
-    renew(own)
-    assert all(passes(*each) for each in channels)
-    assert linked(those) == 2
-    assert "failed" not in these.source.log()
-    those.end()
-
-
-def renew(own: Path) -> None:
-    """New certificates of the same authority."""
-    subprocess.run([BIN / "nbdtun", "certs", own, "--host", "127.0.0.1", "--force"], check=True, stdout=subprocess.DEVNULL)
-
-
-def linked(those: Programs) -> int:
-    """How many channels of all programs have a link now."""
-    reports = [json.loads(line) for line in those.command("status", "--json").stdout.splitlines()]
-    return sum(each["links"] for each in reports if each["name"] == "nbdtun-dest")
-
-
 #: A new program hangs when it is started.
 HANG = """
 import os, time
@@ -364,62 +317,3 @@ def test_an_old_program_loads_nothing_that_may_be_of_another_release(
     assert not late.exists(), late.read_text()
     assert list(directory.glob("late.*"))  # the others are noted, the new program's for example
     those.end()
-
-
-@pytest.mark.slow
-def test_its_metrics_go_over_too(directory: Path, programs: Callable[..., Programs]) -> None:
-    """Their port as well, and a UNIX socket that is listened on; one that the new program has no use for is given up."""
-    those, port = programs("run"), free_port()
-    file, run = directory / "dest.toml", directory / "run"
-    file.write_text(f'listen = "unix:{directory}/first"\nmetrics = "127.0.0.1:{port}"\n')
-    words = ["--config", f"{file}", "--target", f"a=unix:{directory}/there", "--insecure", "--run-dir", f"{run}"]
-    with Daemon(directory, "nbdtun-dest", *words) as dest:
-        dest.wait_socket(directory / "first")
-        assert b"nbdtun_" in scraped(port)
-        those.replace()
-        assert b"nbdtun_" in scraped(port)
-        assert unix_listening(directory / "first")
-        file.write_text(f'listen = "unix:{directory}/second"\n')
-        newest = those.replace()
-        assert unix_listening(directory / "second")
-        assert not listening(port)
-        wait(lambda: those.running == [newest], 15, "the end of the programs that have nothing")
-        wait(lambda: not (directory / "first").exists(), 5, "the end of the endpoint that was kept for them")
-        assert unix_listening(directory / "second")
-        those.end()
-    assert not (directory / "second").exists()
-
-
-@pytest.mark.slow
-def test_its_metrics_count_on(ends: Callable[..., Ends], programs: Callable[..., Programs]) -> None:
-    """A channel of an old program's is counted by the newest one, and stays so when the old one has ended."""
-    these, those, port = ends(), programs("run"), free_port()
-    these.configure(f'metrics = "127.0.0.1:{port}"')
-    those.replace()
-    channel = these.meet()
-    assert passes(*channel)
-    for _ in range(2):
-        newest = those.replace()
-        open_now, ended, received = channels(port)
-        assert (open_now, ended) == (1, 0)
-        assert received >= 5
-    for each in channel:
-        each.close()
-    wait(lambda: channels(port)[:2] == (0, 1), 10, "the end of the channel")
-    wait(lambda: those.running == [newest], 15, "the end of the programs before")
-    assert channels(port) == (0, 1, 5)
-    those.end()
-
-
-def channels(port: int) -> tuple[float, ...]:
-    """How many are open, and complete, and the bytes that they have received."""
-    found = parsed(scraped(port).decode())
-    names = ("channels{", 'channels_ended_total{outcome="complete",', 'channel_bytes_total{direction="received",')
-    return tuple(found.get(f'nbdtun_{name}target="a"}}', 0) for name in names)
-
-
-def scraped(port: int) -> bytes:
-    """The metrics that are served."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        told: bytes = answer.read()
-    return told

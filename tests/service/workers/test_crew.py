@@ -15,8 +15,6 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 
 from nbdtun.errors import LinkLost
-from nbdtun.service.destination import DestinationService
-from nbdtun.service.source import SourceService
 from nbdtun.service.workers import crew as crew_module
 from nbdtun.service.workers import keeper as keeper_module
 from nbdtun.service.workers import worker as worker_module
@@ -27,43 +25,9 @@ from nbdtun.tunnel.channels.channel import Channel
 from nbdtun.tunnel.destination.targets import EndpointTarget
 from nbdtun.tunnel.protocol.growth import SPARE, START
 from nbdtun.tunnel.runtime.brake import Brake
-from nbdtun.tunnel.settings import Limits
 from nbdtun.tunnel.wires.secure import Moved
-from tests.service.stage import Asking, Way
-from tests.service.workers.stage import Yard, until
-
-
-class Both:
-    """Both ends, which have workers of the same yard."""
-
-    def __init__(self, base: Path, workers: Workers | None = None) -> None:
-        self.way, self.yard = Way(base), Yard()
-        self.way.settings = evolve(self.way.settings, resume_window=20.0)
-        self.way.workers = workers or self.yard.workers(2)
-        self.destination = self.way.destination(limits=Limits(channels_per_peer=5))
-        self.source = self.way.source()
-        self.programs: list[Asking] = []
-
-    @property
-    def services(self) -> tuple[DestinationService, SourceService]:
-        return self.destination, self.source
-
-    async def begin(self) -> None:
-        self.port = await self.way.serve()
-        for service in self.services:
-            service.startService()
-
-    async def end(self) -> None:
-        for service in reversed(self.services):
-            await service.stopService()
-        await self.port.stopListening()  # type: ignore[misc]
-        await until(lambda: all(each.keeper.lost for each in self.yard.made))
-        assert not any(each.keeper._channels for each in self.yard.made)
-
-    async def enter(self, count: int) -> None:
-        for _ in range(count):
-            self.programs.append(await self.way.enter())
-            assert await self.programs[-1].ask(b"ping") == b"ping"
+from tests.service.workers.both import Both
+from tests.service.workers.stage import until
 
 
 @pytest_twisted.async_yield_fixture
@@ -233,16 +197,11 @@ async def test_one_that_hangs_is_ended(base: Path, said: list[str], monkeypatch:
     for name, seconds in (("WATCH", 0.1), ("HANGS", 1.0), ("LOOK", 0.1), ("RESTART", 0.0)):
         monkeypatch.setattr(crew_module, name, seconds)
     both = Both(base)
-    await both.begin()
-    await both.enter(2)
-    hung = both.destination.crew.workers[0]
-    ears = both.yard.of(hung.pid).transport
-    assert ears is not None
-    ears.pauseProducing()  # type: ignore[attr-defined]
+    hung, ears = await both.hung()
     assert (await both.destination.survey())["channels"] == 2
     await until(lambda: hung not in both.destination.crew.workers and len(both.destination.crew.workers) == 2)
     assert f"worker {hung.pid} has ended (killed by SIGKILL), and with it 1 channel" in said
-    ears.resumeProducing()  # type: ignore[attr-defined]
+    ears.resumeProducing()
     await until(lambda: sum(program.gone.called for program in both.programs) == 1)
     await both.end()
 
@@ -373,12 +332,7 @@ async def test_one_that_hangs_is_ended_with_all_that_it_was_told(base: Path, mon
     for name, seconds in (("WATCH", 0.1), ("HANGS", 0.3), ("LOOK", 0.1), ("RESTART", 0.0)):
         monkeypatch.setattr(crew_module, name, seconds)
     both = Both(base)
-    await both.begin()
-    await both.enter(2)
-    hung = both.destination.crew.workers[0]
-    ears = both.yard.of(hung.pid).transport
-    assert ears is not None
-    ears.pauseProducing()  # type: ignore[attr-defined]
+    hung, _ears = await both.hung()
     for _ in range(1000):
         hung.notify(Act, channel=bytes(16), what="cut", code="link-lost", reason="r" * 1000)
     await until(lambda: hung not in both.destination.crew.workers)
